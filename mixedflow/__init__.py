@@ -1,0 +1,31 @@
+"""mixedflow: mixed models from a laptop to a cluster.
+
+``import mixedflow as mf; fit = mf.fit("Reaction ~ Days + (Days | Subject)", data)``. Names are
+loaded on first use, so that ``mixedflow --help`` does not wait for the numerical libraries.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from mixedflow.api import fit, load
+    from mixedflow.results.fit_result import FitResult
+
+__all__ = ["FitResult", "__version__", "fit", "load"]
+
+_HOME = {
+    "fit": "mixedflow.api",
+    "load": "mixedflow.api",
+    "FitResult": "mixedflow.results.fit_result",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        import importlib
+
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'mixedflow' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""One file a structure; a registry, nothing else, knows them all."""

@@ -1,0 +1,1 @@
+"""Rows condense to sums here; after this room nobody sees a row again."""

@@ -1,0 +1,1 @@
+"""Sources of rows: files and frames become partitions with declared types."""

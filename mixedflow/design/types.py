@@ -1,0 +1,124 @@
+"""What the design room hands on: the names of the columns and one partition's numbers.
+
+Stands at "Rows become columns" in ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+Int = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class FactorDesign:
+    """One grouping factor and the Z columns that any of its terms uses.
+
+    Attributes
+    ----------
+    name : the factor as the formula names it, ``"Subject"`` or ``"cask:batch"``
+    variables : the data columns whose combination is the factor, ``("cask", "batch")``
+    columns : names of the Z columns, the union over the factor's terms, without repeats
+    n_levels : number of observed levels, L
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    columns: tuple[str, ...]
+    n_levels: int
+
+
+@dataclass(frozen=True, slots=True)
+class TermDesign:
+    """One random term: u_l ~ N(0, G(theta)) for every level l of its factor.
+
+    Attributes
+    ----------
+    label : how results name it, ``"Subject"``; a repeat is ``"Subject.1"`` as in lme4
+    factor : index into the design's factors
+    columns : indices into that factor's columns
+    structure : name in the covariance registry, ``"us"`` or ``"diag"``
+    """
+
+    label: str
+    factor: int
+    columns: tuple[int, ...]
+    structure: str = "us"
+
+
+@dataclass(frozen=True, slots=True)
+class Pilots:
+    """Shift and scale that columns get before they are multiplied (DESIGN 3.1, "Shift first").
+
+    A stored column is ``(column - shift) / scale``. Scales are powers of two. A shift is zero
+    wherever the constant column is not there to take it back.
+
+    Attributes
+    ----------
+    x_shift, x_scale : (p,)
+    y_shift, y_scale : (t,)
+    z_shift, z_scale : one (Q_f,) array a factor
+    """
+
+    x_shift: Float
+    x_scale: Float
+    y_shift: Float
+    y_scale: Float
+    z_shift: tuple[Float, ...]
+    z_scale: tuple[Float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DesignInfo:
+    """The columns of a design; the same for every partition.
+
+    Attributes
+    ----------
+    traits : names of the responses, t of them
+    x_columns : names of the fixed-effect columns, p of them
+    intercept : index of the constant column in X, or None
+    factors : the grouping factors, in the order of first mention
+    z_intercept : for each factor the index of its constant column, or None
+    pilots : see :class:`Pilots`
+    weighted : whether records carry known weights
+    """
+
+    traits: tuple[str, ...]
+    x_columns: tuple[str, ...]
+    intercept: int | None
+    factors: tuple[FactorDesign, ...]
+    z_intercept: tuple[int | None, ...]
+    pilots: Pilots
+    weighted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DesignBlock:
+    """One partition's numbers, raw (no pilot applied), rows with missing values left out.
+
+    Attributes
+    ----------
+    X : (n, p)
+    y : (n, t), the response minus its offset
+    Z : one (n, Q_f) array a factor
+    codes : one (n,) array of level indices a factor, in 0 .. L_f - 1
+    weights : (n,) known weights, or None
+    offset : (n,) the offset that y lost, or None
+    rows_in : rows of the partition before missing values were dropped
+    kept : (rows_in,) bool, which rows are here
+    missing : column -> number of rows dropped in which it was missing
+    """
+
+    X: Float
+    y: Float
+    Z: tuple[Float, ...]
+    codes: tuple[Int, ...]
+    weights: Float | None
+    offset: Float | None
+    rows_in: int
+    kept: NDArray[np.bool_]
+    missing: dict[str, int]

@@ -1,0 +1,1 @@
+"""Henderson's equations from sums and variance parameters, and their solution."""

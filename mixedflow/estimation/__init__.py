@@ -1,0 +1,1 @@
+"""Likelihood, score, EM and AI steps, one driver loop, one trace row an iteration."""

@@ -1,0 +1,1 @@
+"""What a finished fit says: standard errors, conditional variances, predictions."""

@@ -1,0 +1,1 @@
+"""Plain matrices in, plain matrices out; has never heard of a random effect."""

@@ -1,0 +1,1 @@
+"""Tables and figures become a page; computes nothing."""

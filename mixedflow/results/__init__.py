@@ -1,0 +1,1 @@
+"""What a fit is, in memory and on disk; versioned; verified on reading."""
