@@ -1,0 +1,26 @@
+"""What an analysis is: the configuration file, checked, and what the workflow makes of it.
+
+Stands outside the equations of ``docs/algorithm.md``.
+"""
+
+from mixedflow.config.models import (
+    Config,
+    ControlConfig,
+    DaskConfig,
+    DataConfig,
+    ModelConfig,
+    ReportConfig,
+)
+from mixedflow.config.reading import check_config, load_config, read_yaml
+
+__all__ = [
+    "Config",
+    "ControlConfig",
+    "DaskConfig",
+    "DataConfig",
+    "ModelConfig",
+    "ReportConfig",
+    "check_config",
+    "load_config",
+    "read_yaml",
+]

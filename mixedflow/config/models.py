@@ -1,0 +1,328 @@
+"""The keys of the configuration file: one frozen pydantic model a section.
+
+The manual (``config/README.md``) and the JSON schema (``workflow/schemas/config.schema.json``) are
+written from the descriptions here by :mod:`mixedflow.config.manual`. Stands outside the equations
+of ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from mixedflow.errors import did_you_mean, listing
+
+TypeName = Literal["category", "float", "int", "string"]
+MissingPolicy = Literal["drop", "error"]
+Method = Literal["auto", "em", "px-em", "ai"]
+DaskKind = Literal["synchronous", "threads", "processes", "address"]
+NonConverged = Literal["report", "error"]
+LevelValue = str | int | float
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+RESERVED_NAMES = ("models", "logs", "benchmarks", "report.html")
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?i?B)", re.IGNORECASE)
+_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+
+
+def parse_memory(text: str) -> int:
+    """Return the number of bytes that ``"2 GB"`` or ``"512 MiB"`` means."""
+    found = _MEMORY.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"'{text}' is not an amount of memory; write it like '2 GB' or '512 MiB'")
+    size = int(float(found[1]) * _UNITS[found[2].lower()])
+    if size <= 0:
+        raise ValueError(f"'{text}' is no memory at all; write it like '2 GB' or '512 MiB'")
+    return size
+
+
+def check_name(name: str, what: str) -> str:
+    """Return the name of a data set or model, or raise ValueError when it cannot be a folder."""
+    if not NAME_PATTERN.fullmatch(name):
+        raise ValueError(
+            f"the {what} name '{name}' cannot be a folder name; use letters, digits, '_', '.' and"
+            " '-', not starting with '.' or '-'"
+        )
+    return name
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+Levels = Annotated[tuple[LevelValue, ...], BeforeValidator(_as_tuple)]
+
+
+class Section(BaseModel):
+    """Common to all sections: frozen, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_means_default(cls, value: Any) -> Any:
+        """Read a key without a value (``weights:``) as a key that is left out."""
+        if not isinstance(value, dict):
+            return value
+        optional = {key for key, field in cls.model_fields.items() if not field.is_required()}
+        return {key: item for key, item in value.items() if item is not None or key not in optional}
+
+
+class DataConfig(Section):
+    """One data set, read and prepared once whatever the number of its models."""
+
+    path: str = Field(
+        min_length=1,
+        description=(
+            "File, folder or glob: CSV, TSV (also `.gz`), Parquet, Feather/Arrow IPC. A relative"
+            " path starts at the working directory of the run (where `snakemake` is called, or its"
+            " `--directory`), not at the configuration file."
+        ),
+    )
+    types: dict[str, TypeName] = Field(
+        default_factory=dict,
+        description="Column to type, where the file does not tell; codes are `category`.",
+    )
+    levels: dict[str, Levels] = Field(
+        default_factory=dict,
+        description=(
+            "Column to its levels in order; the first is the reference. The column becomes a"
+            " category and any other value in the data is an error."
+        ),
+    )
+    missing: MissingPolicy = Field(
+        default="drop",
+        description=(
+            "Rows that lack a value in a column of the model: `drop` leaves them out and counts"
+            " them, `error` stops."
+        ),
+    )
+    group: str | None = Field(
+        default=None,
+        description=(
+            "Column whose rows must stay together in one partition. Not needed by models with"
+            " independent residuals, which then read the rows in the order of the file."
+        ),
+    )
+    order: str | None = Field(
+        default=None,
+        description="Column that sorts the rows within `group`, such as time.",
+    )
+    partition_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description="Rows of one partition; chosen from the memory at hand when left out.",
+    )
+    units: dict[str, str] = Field(
+        default_factory=dict, description="Column to unit, written on the axes of the report."
+    )
+
+    @field_validator("levels")
+    @classmethod
+    def _levels_are_distinct(cls, value: dict[str, Levels]) -> dict[str, Levels]:
+        for column, levels in value.items():
+            if not levels:
+                raise ValueError(f"column '{column}' is given no level; list at least one")
+            texts = sorted(str(level) for level in levels)
+            for one, other in pairwise(texts):
+                if one == other:
+                    raise ValueError(f"column '{column}' lists the level '{one}' twice")
+        return value
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> DataConfig:
+        if self.order is not None and self.group is None:
+            raise ValueError("'order' sorts rows within 'group', which is not given")
+        for column in self.levels:
+            declared = self.types.get(column, "category")
+            if declared != "category":
+                raise ValueError(
+                    f"column '{column}' has 'levels', so its type is 'category', not '{declared}'"
+                )
+        return self
+
+
+class ModelConfig(Section):
+    """One model: a formula on a data set, and how to fit it."""
+
+    data: str = Field(description="Name of the data set, a key of `data`.")
+    formula: str = Field(
+        min_length=1,
+        description=(
+            "Formula in lme4's grammar: `y ~ x + (1 + x | g)`; `||` for uncorrelated terms,"
+            " `(1 | a/b)` for nested factors."
+        ),
+    )
+    reml: bool = Field(
+        default=True, description="`true`: restricted likelihood (REML); `false`: likelihood (ML)."
+    )
+    method: Method = Field(
+        default="auto",
+        description=(
+            "`auto`: EM steps, then average information; `em`, `px-em`, `ai`: one of them alone."
+        ),
+    )
+    weights: str | None = Field(
+        default=None,
+        description="Column of known weights; the residual variance is sigma² / weight.",
+    )
+    title: str | None = Field(default=None, description="How the report calls the model.")
+
+
+class ReportConfig(Section):
+    """What stands at the head of the report."""
+
+    title: str = Field(default="Mixed models", description="Title of the page.")
+    author: str | None = Field(default=None, description="Who answers for the analysis.")
+
+
+class DaskConfig(Section):
+    """Where the passes over the rows run; never changes a result, so it reruns nothing."""
+
+    kind: DaskKind = Field(
+        default="threads",
+        description=(
+            "`synchronous`: in the process itself; `threads` or `processes` of this machine;"
+            " `address`: a running Dask scheduler."
+        ),
+    )
+    workers: int | None = Field(
+        default=None, ge=1, description="Workers; the rule's Snakemake `threads` when left out."
+    )
+    threads: int = Field(default=1, ge=1, description="Threads of one worker.")
+    memory: str | None = Field(
+        default=None,
+        description=(
+            "Memory of all workers together, like `4 GB`; the rule's Snakemake `mem_mb` when left"
+            " out."
+        ),
+    )
+    address: str | None = Field(
+        default=None, description="Address of the scheduler, for `kind: address`."
+    )
+    scheduler_file: str | None = Field(
+        default=None, description="Scheduler file, for `kind: address`, instead of `address`."
+    )
+
+    @field_validator("memory")
+    @classmethod
+    def _memory_is_an_amount(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_memory(value)
+        return value
+
+    @model_validator(mode="after")
+    def _address_fits_kind(self) -> DaskConfig:
+        given = [key for key in ("address", "scheduler_file") if getattr(self, key) is not None]
+        if self.kind == "address" and len(given) != 1:
+            raise ValueError("kind 'address' needs either 'address' or 'scheduler_file'")
+        if self.kind != "address" and given:
+            raise ValueError(f"'{given[0]}' is for kind 'address' only, not '{self.kind}'")
+        return self
+
+
+class ControlConfig(Section):
+    """When a fit stops."""
+
+    max_iter: int | None = Field(
+        default=None,
+        ge=1,
+        description="Most iterations of a fit; when left out, the method's own.",
+    )
+    tolerance: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Convergence tolerance of the decrement; the method's own when left out.",
+    )
+    nonconverged: NonConverged = Field(
+        default="report",
+        description=(
+            "A fit that did not converge: `report` finishes the report, which says so (and"
+            " `mixedflow run` exits with 3); `error` stops the workflow at that fit."
+        ),
+    )
+
+
+class Config(Section):
+    """The whole configuration file."""
+
+    data: dict[str, DataConfig] = Field(
+        min_length=1, description="Name to data set; names become folders."
+    )
+    models: dict[str, ModelConfig] = Field(
+        min_length=1, description="Name to model; names become folders."
+    )
+    compare: Annotated[tuple[Names, ...], BeforeValidator(_as_tuples)] | None = Field(
+        default=None,
+        description=(
+            "Lists of model names, one comparison table each; when left out, all models of a data"
+            " set are compared with each other."
+        ),
+    )
+    output: str = Field(
+        default="results",
+        min_length=1,
+        description="Folder of the results, relative to the working directory of the run.",
+    )
+    report: ReportConfig = Field(default_factory=ReportConfig, description="Head of the report.")
+    dask: DaskConfig = Field(default_factory=DaskConfig, description="Where the work runs.")
+    control: ControlConfig = Field(default_factory=ControlConfig, description="When a fit stops.")
+
+    @field_validator("data", "models")
+    @classmethod
+    def _names_are_folders(cls, value: dict[str, Any], info: Any) -> dict[str, Any]:
+        what = "data set" if info.field_name == "data" else "model"
+        for name in value:
+            check_name(name, what)
+            if what == "data set" and name in RESERVED_NAMES:
+                raise ValueError(
+                    f"the data set name '{name}' is taken by a folder of the results;"
+                    " choose another"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Config:
+        for name, model in self.models.items():
+            if model.data not in self.data:
+                raise ValueError(
+                    f"models.{name}.data is '{model.data}', which is not a data set"
+                    f"{did_you_mean(model.data, self.data)}; 'data' has {listing(self.data)}"
+                )
+        for names in self.compare or ():
+            _check_comparison(names, self.models)
+        return self
+
+    def comparisons(self) -> tuple[tuple[str, ...], ...]:
+        """Return the lists of models to compare, the default ones when none are given."""
+        if self.compare is not None:
+            return self.compare
+        by_data: dict[str, list[str]] = {}
+        for name, model in self.models.items():
+            by_data.setdefault(model.data, []).append(name)
+        return tuple(tuple(names) for names in by_data.values() if len(names) > 1)
+
+
+def _check_comparison(names: Names, models: dict[str, ModelConfig]) -> None:
+    """Raise ValueError unless a comparison names two known models or more, each once."""
+    shown = f"the comparison [{', '.join(names)}]"
+    for name in names:
+        if name not in models:
+            raise ValueError(
+                f"{shown} names '{name}', which is not a model{did_you_mean(name, models)};"
+                f" 'models' has {listing(models)}"
+            )
+    if len(set(names)) < len(names):
+        raise ValueError(f"{shown} names a model twice")
+    if len(names) < 2:
+        raise ValueError(f"{shown} needs at least two models")
