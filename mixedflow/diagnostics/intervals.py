@@ -1,0 +1,30 @@
+"""estimate +- z_0.975 se: Wald intervals of the fixed effects.
+
+Stands at "A second pass" in ``docs/algorithm.md``. Intervals here rest on the normal distribution;
+those with degrees of freedom belong to the inference room.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from scipy.special import ndtri
+
+from mixedflow.results.summary import FitLike
+
+LEVEL = 0.95
+Z = float(ndtri(0.5 + LEVEL / 2))
+
+
+def wald_table(fit: FitLike) -> pd.DataFrame:
+    """Return estimate, se, lower, upper and statistic of every fixed effect."""
+    table = fit.coef_table
+    estimate, se = table["estimate"].astype(float), table["se"].astype(float)
+    return pd.DataFrame(
+        {
+            "estimate": estimate,
+            "se": se,
+            "lower": estimate - Z * se,
+            "upper": estimate + Z * se,
+            "statistic": table["statistic"].astype(float),
+        }
+    )

@@ -1,0 +1,236 @@
+"""``mixedflow diagnose``: the second pass, its verdicts and plots' data, and their files.
+
+Stands at "A second pass" in ``docs/algorithm.md``. A folder of diagnostics holds
+``residuals.parquet`` (parts, one row a record) and ``summary.json`` (everything that a page needs).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixedflow.diagnostics.checks import Check, check_rows
+from mixedflow.diagnostics.ranef import RandomColumn, normal_scores, random_columns
+from mixedflow.diagnostics.residuals import (
+    BlockEncoder,
+    MapReduce,
+    RowSource,
+    residual_pass,
+    run_in_order,
+)
+from mixedflow.diagnostics.sketch import (
+    RESIDUAL_LIMIT,
+    RESIDUAL_STEP,
+    FittedBins,
+    ResidualSums,
+    Rows,
+)
+from mixedflow.errors import OutputError, StoredFileError
+from mixedflow.results.summary import FitLike
+
+FORMAT_VERSION = 1
+SUMMARY = "summary.json"
+N_QUANTILES = 201
+
+Columns = dict[str, list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """What the page shows of a fit beyond its estimates; plain lists, all of bounded size.
+
+    Attributes
+    ----------
+    n : rows
+    moments : mean, sd, skewness, kurtosis (excess) of the standardised residuals
+    points : row, fitted, residual, standardised of every row, or empty columns for a large data set
+    cells : x, x2, y, y2, count of the non-empty cells of standardised residual against fitted
+    smooth : fitted, mean, sd, count by bin of the fitted value
+    qq : theoretical and standardised quantiles of the residuals
+    extremes : row, fitted, residual, standardised and the level of each grouping factor
+    checks : see :func:`~mixedflow.diagnostics.checks.check_rows`
+    random : see :func:`~mixedflow.diagnostics.ranef.random_columns`
+    """
+
+    n: int
+    moments: dict[str, float]
+    points: Columns
+    cells: Columns
+    smooth: Columns
+    qq: Columns
+    extremes: Columns
+    checks: tuple[Check, ...]
+    random: tuple[RandomColumn, ...]
+
+
+def diagnose(
+    fit: FitLike,
+    source: RowSource,
+    encoder: BlockEncoder,
+    folder: Path | None = None,
+    map_reduce: MapReduce = run_in_order,
+) -> Diagnostics:
+    """Run the second pass over the rows of a fit and judge it.
+
+    Parameters
+    ----------
+    fit : the finished fit
+    source : the rows it was fitted to
+    encoder : turns a partition into its design, from the fit's spec and schema
+    folder : where ``residuals.parquet`` and ``summary.json`` go; None writes nothing
+    map_reduce : ``map_reduce(fn, n_items, combine)``, how the partitions are worked through
+    """
+    sums = residual_pass(fit, source, encoder, folder, map_reduce)
+    result = assemble(fit, sums, tuple(factor.name for factor in encoder.info.factors))
+    if folder is not None:
+        save_diagnostics(result, folder)
+    return result
+
+
+def assemble(fit: FitLike, sums: ResidualSums, factors: tuple[str, ...]) -> Diagnostics:
+    """Turn the sums of the pass into plots' data and verdicts."""
+    names = ("mean", "sd", "skewness", "kurtosis")
+    return Diagnostics(
+        n=sums.n,
+        moments=dict(zip(names, sums.moments(), strict=True)),
+        points=_points(sums.points),
+        cells=_cells(sums.bins),
+        smooth=_smooth(sums.bins),
+        qq=_qq(sums),
+        extremes=_extremes(fit, sums.extremes, factors),
+        checks=check_rows(fit, sums),
+        random=random_columns(fit),
+    )
+
+
+def _points(rows: Rows | None) -> Columns:
+    if rows is None:
+        return {"row": [], "fitted": [], "residual": [], "standardised": []}
+    ordered = rows.by_row()
+    return {
+        "row": ordered.row.tolist(),
+        "fitted": ordered.fitted.tolist(),
+        "residual": ordered.residual.tolist(),
+        "standardised": ordered.standardised.tolist(),
+    }
+
+
+def _cells(bins: FittedBins | None) -> Columns:
+    if bins is None:
+        return {"x": [], "x2": [], "y": [], "y2": [], "count": []}
+    i, j = np.nonzero(bins.counts)
+    width = 2.0**bins.level
+    x, y = (bins.first + i) * width, j * RESIDUAL_STEP - RESIDUAL_LIMIT
+    return {
+        "x": x.tolist(),
+        "x2": (x + width).tolist(),
+        "y": y.tolist(),
+        "y2": (y + RESIDUAL_STEP).tolist(),
+        "count": bins.counts[i, j].tolist(),
+    }
+
+
+def _smooth(bins: FittedBins | None) -> Columns:
+    if bins is None:
+        return {"fitted": [], "mean": [], "sd": [], "count": []}
+    count = bins.counts.sum(axis=1)
+    used = np.flatnonzero(count)
+    mean = bins.total[used] / 2.0**16 / count[used]
+    square = bins.squares[used] / 2.0**16 / count[used]
+    return {
+        "fitted": ((bins.first + used + 0.5) * 2.0**bins.level).tolist(),
+        "mean": mean.tolist(),
+        "sd": np.sqrt(np.maximum(square - mean**2, 0)).tolist(),
+        "count": count[used].tolist(),
+    }
+
+
+def _qq(sums: ResidualSums) -> Columns:
+    if sums.quantiles is None:
+        return {"theoretical": [], "standardised": []}
+    if sums.points is not None:
+        values = np.sort(sums.points.standardised)
+        scores = normal_scores(sums.n, np.arange(1, sums.n + 1, dtype=np.int64))
+        return {"theoretical": scores.tolist(), "standardised": values.tolist()}
+    from scipy.special import ndtr
+
+    end = float(normal_scores(sums.n, np.array([sums.n]))[0])
+    scores = np.linspace(-end, end, N_QUANTILES)
+    values = sums.quantiles.quantiles(np.asarray(ndtr(scores), dtype=np.float64))
+    values[0], values[-1] = sums.low[1], sums.high[1]
+    return {"theoretical": scores.tolist(), "standardised": values.tolist()}
+
+
+def _extremes(fit: FitLike, rows: Rows | None, factors: tuple[str, ...]) -> Columns:
+    out: Columns = {}
+    if rows is None:
+        return out
+    out = {
+        "row": rows.row.tolist(),
+        "fitted": rows.fitted.tolist(),
+        "residual": rows.residual.tolist(),
+        "standardised": rows.standardised.tolist(),
+    }
+    for index, name in enumerate(factors):
+        labels = fit.schema.level_labels(index)
+        out[name] = [str(labels[code]) if code >= 0 else "" for code in rows.codes[:, index]]
+    return out
+
+
+def _plain(value: Any) -> Any:
+    """Replace what JSON has no word for (NaN, infinities) by null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def save_diagnostics(result: Diagnostics, folder: Path) -> None:
+    """Write ``summary.json``, to a temporary name first."""
+    document = {"format_version": FORMAT_VERSION, **_plain(dataclasses.asdict(result))}
+    path = folder / SUMMARY
+    draft = folder / f".{SUMMARY}.writing"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"the diagnostics cannot be written to '{path}': {error.strerror or error}"
+        ) from error
+
+
+def load_diagnostics(folder: Path) -> Diagnostics:
+    """Read what :func:`diagnose` wrote."""
+    path = folder / SUMMARY
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StoredFileError(f"'{path}' is missing; `mixedflow diagnose` writes it") from error
+    except (OSError, ValueError) as error:
+        raise StoredFileError(f"'{path}' is damaged and cannot be read: {error}") from error
+    version = document.pop("format_version", None) if isinstance(document, dict) else None
+    if version != FORMAT_VERSION:
+        raise StoredFileError(
+            f"'{path}' has format version {version}; this mixedflow reads version {FORMAT_VERSION}"
+        )
+    try:
+        checks = tuple(Check(**row) for row in document.pop("checks"))
+        random = tuple(
+            RandomColumn(**{**row, "sd": _number(row["sd"])}) for row in document.pop("random")
+        )
+        moments = {key: _number(value) for key, value in document.pop("moments").items()}
+        return Diagnostics(checks=checks, random=random, moments=moments, **document)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoredFileError(f"'{path}' is damaged: {error} is missing or unknown") from error
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

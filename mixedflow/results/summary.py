@@ -1,0 +1,258 @@
+"""A fit as plain text, and the numbers of a table as text.
+
+Stands after the last equation of ``docs/algorithm.md``: nothing is estimated here. The lay-out is
+the one that users of lme4 know, so that two print-outs can be laid side by side.
+"""
+
+# ruff: noqa: D102
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+
+class FitLike(Protocol):
+    """What rendering, diagnostics and report need of a fit; ``FitResult`` has all of it."""
+
+    @property
+    def spec(self) -> Any: ...
+    @property
+    def schema(self) -> Any: ...
+    @property
+    def reml(self) -> bool: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def converged(self) -> bool: ...
+    @property
+    def singular(self) -> bool: ...
+    @property
+    def n_iter(self) -> int: ...
+    @property
+    def loglik(self) -> float: ...
+    @property
+    def deviance(self) -> float: ...
+    @property
+    def aic(self) -> float: ...
+    @property
+    def bic(self) -> float: ...
+    @property
+    def nobs(self) -> int: ...
+    @property
+    def df_model(self) -> int: ...
+    @property
+    def sigma(self) -> float: ...
+    @property
+    def fixef(self) -> pd.Series: ...
+    @property
+    def vcov(self) -> pd.DataFrame: ...
+    @property
+    def coef_table(self) -> pd.DataFrame: ...
+    @property
+    def varcorr(self) -> pd.DataFrame: ...
+    @property
+    def ranef(self) -> Mapping[str, pd.DataFrame]: ...
+    @property
+    def ranef_se(self) -> Mapping[str, pd.DataFrame]: ...
+    @property
+    def n_levels(self) -> Mapping[str, int]: ...
+    @property
+    def trace(self) -> pd.DataFrame: ...
+    @property
+    def messages(self) -> tuple[str, ...]: ...
+    @property
+    def certificate(self) -> Any: ...
+    @property
+    def conditions(self) -> Mapping[str, float]: ...
+    @property
+    def timings(self) -> Mapping[str, float]: ...
+    @property
+    def versions(self) -> Mapping[str, str]: ...
+    @property
+    def data_summary(self) -> Mapping[str, Any]: ...
+
+
+def format_number(value: float | None, digits: int = 5) -> str:
+    """Return the value with so many significant digits, scientific only where it must be."""
+    if value is None or math.isnan(value):
+        return ""
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if exponent < -5 or exponent >= 9:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.{max(digits - 1 - exponent, 0)}f}"
+
+
+def format_column(values: Sequence[float | None], digits: int = 5) -> list[str]:
+    """Return a column with one number of decimals, so that the points stand below each other.
+
+    The largest value shows ``digits`` significant digits and the smallest at least two; a column
+    whose values are too far apart for that falls back to each value by itself.
+    """
+    finite = [abs(v) for v in values if v is not None and math.isfinite(v) and v != 0]
+    if not finite:
+        return [format_number(v, digits) for v in values]
+    top = math.floor(math.log10(max(finite)))
+    low = math.floor(math.log10(min(finite)))
+    decimals = max(digits - 1 - top, 1 - low, 0)
+    if decimals > 8 or top >= 9:
+        return [format_number(v, digits) for v in values]
+    return [
+        f"{v:.{decimals}f}" if v is not None and math.isfinite(v) else format_number(v)
+        for v in values
+    ]
+
+
+def is_blank(value: object) -> bool:
+    """Say whether a cell of ``varcorr`` is empty (missing or an empty string)."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def correlation_of(vcov: pd.DataFrame) -> pd.DataFrame:
+    """R = D^-1/2 V D^-1/2 of the fixed effects, with the same names."""
+    V = vcov.to_numpy(dtype=float)
+    sd = np.sqrt(np.diag(V))
+    safe = np.where(sd > 0, sd, np.nan)
+    return pd.DataFrame(V / np.outer(safe, safe), index=vcov.index, columns=vcov.columns)
+
+
+def random_rows(fit: FitLike) -> list[tuple[str, str, float, float, list[float]]]:
+    """Return (group, name, variance, sd, correlations with the names above it), Residual last."""
+    frame = fit.varcorr
+    single = frame[[is_blank(v) for v in frame["term2"]]]
+    pairs = frame[[not is_blank(v) for v in frame["term2"]]]
+    corr = {
+        (str(group), str(a), str(b)): float(r)
+        for group, a, b, r in zip(
+            pairs["group"], pairs["term1"], pairs["term2"], pairs["sdcor"], strict=True
+        )
+    }
+    rows: list[tuple[str, str, float, float, list[float]]] = []
+    above: dict[str, list[str]] = {}
+    for group, term, vcov, sd in zip(
+        single["group"], single["term1"], single["vcov"], single["sdcor"], strict=True
+    ):
+        name = "" if is_blank(term) else str(term)
+        earlier = above.setdefault(str(group), [])
+        found = [
+            corr.get((str(group), other, name), corr.get((str(group), name, other), math.nan))
+            for other in earlier
+        ]
+        # A term without any correlation ("||") shows none.
+        rows.append(
+            (str(group), name, float(vcov), float(sd), found if pairs_of(corr, group) else [])
+        )
+        earlier.append(name)
+    return rows
+
+
+def pairs_of(corr: Mapping[tuple[str, str, str], float], group: object) -> bool:
+    """Say whether any pair of columns of this group has a correlation."""
+    return any(key[0] == str(group) for key in corr)
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Return lines of a table; the first ``left`` columns lean left, the others right."""
+    body = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(row[j]) for row in body) for j in range(len(header))]
+    lines = []
+    for row in body:
+        cells = [
+            cell.ljust(width) if j < left else cell.rjust(width)
+            for j, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(" " + "  ".join(cells).rstrip())
+    return lines
+
+
+def _criterion_lines(fit: FitLike) -> list[str]:
+    labels = ["AIC", "BIC", "logLik", "-2 logLik", "npar"]
+    values = [f"{v:.4f}" for v in (fit.aic, fit.bic, fit.loglik, -2 * fit.loglik)]
+    return text_table(labels, [[*values, str(fit.df_model)]], left=0)
+
+
+def _random_lines(fit: FitLike) -> list[str]:
+    rows = random_rows(fit)
+    variances = format_column([row[2] for row in rows])
+    sds = format_column([row[3] for row in rows])
+    depth = max((len(row[4]) for row in rows), default=0)
+    body = []
+    last = None
+    for (group, name, _, _, corr), variance, sd in zip(rows, variances, sds, strict=True):
+        cells = [f"{r:.3f}" if math.isfinite(r) else "" for r in corr]
+        body.append(["" if group == last else group, name, variance, sd, *cells])
+        body[-1] += [""] * (4 + depth - len(body[-1]))
+        last = group
+    head = ["Groups", "Name", "Variance", "Std.Dev.", *(["Corr"] + [""] * (depth - 1))[:depth]]
+    levels = "; ".join(f"{name}, {count:,}" for name, count in fit.n_levels.items())
+    return [
+        "Random effects:",
+        *text_table(head, body, left=2),
+        f"Number of obs: {fit.nobs:,}; groups: {levels}",
+    ]
+
+
+def _fixed_lines(fit: FitLike) -> list[str]:
+    table = fit.coef_table
+    columns = [format_column(table[c].to_list()) for c in ("estimate", "se")]
+    statistic = [f"{v:.3f}" if math.isfinite(v) else "" for v in table["statistic"]]
+    names = [str(name) for name in table.index]
+    rows = [list(row) for row in zip(names, *columns, statistic, strict=True)]
+    return ["Fixed effects:", *text_table(["", "Estimate", "Std. Error", "t value"], rows)]
+
+
+def _correlation_lines(fit: FitLike, widest: int = 12) -> list[str]:
+    p = len(fit.fixef)
+    if p < 2:
+        return []
+    if p > widest:
+        note = f"Correlation of fixed effects: {p} x {p}, not shown; see fit.vcov."
+        return ["", note]
+    corr = correlation_of(fit.vcov)
+    names = [str(name) for name in corr.index]
+    short = [name if len(name) <= 8 else name[:7] + "." for name in names]
+    values = corr.to_numpy()
+    rows = [
+        [names[i], *[f"{values[i, j]:.3f}" if j < i else "" for j in range(p - 1)]]
+        for i in range(1, p)
+    ]
+    return ["", "Correlation of fixed effects:", *text_table(["", *short[:-1]], rows)]
+
+
+def _state_lines(fit: FitLike) -> list[str]:
+    state = "converged" if fit.converged else "NOT CONVERGED: do not use these estimates"
+    lines = ["", f"Convergence: {state} ({fit.method}, {fit.n_iter} iterations)"]
+    if fit.singular:
+        lines.append("Singular fit: a variance or a correlation lies on its boundary.")
+    return [*lines, *[f"Note: {message}" for message in fit.messages]]
+
+
+def render_summary(fit: FitLike) -> str:
+    """Return the fit as text, in the order that lme4 prints it."""
+    how = "REML" if fit.reml else "maximum likelihood"
+    data = fit.data_summary
+    source = data.get("source", "the data")
+    dropped = int(data.get("rows_dropped", 0))
+    rows = f"{int(data.get('rows_in', fit.nobs)):,} rows"
+    if dropped:
+        rows += f", {dropped:,} dropped for missing values"
+    lines = [
+        f"Linear mixed model fit by {how}",
+        f"Formula: {fit.spec.formula}",
+        f"Data:    {source} ({rows})",
+    ]
+    if fit.spec.weights:
+        lines.append(f"Weights: {fit.spec.weights}")
+    sections = [["", *_criterion_lines(fit), ""], _random_lines(fit), [""], _fixed_lines(fit)]
+    for section in sections:
+        lines += section
+    lines += _correlation_lines(fit) + _state_lines(fit)
+    return "\n".join(lines)
