@@ -1,0 +1,55 @@
+"""The verbs of the command line, gathered.
+
+Stands outside the equations of ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mixedflow import __version__
+from mixedflow.cli import run as run_verb
+from mixedflow.cli import setup, steps
+
+app = typer.Typer(
+    name="mixedflow",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mixedflow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of a failure.")
+    ] = False,
+) -> None:
+    """Mixed models from a laptop to a cluster: a reproducible Snakemake workflow on Dask.
+
+    Start with 'mixedflow init DATA FORMULA', then 'mixedflow run'.
+    """
+
+
+app.command("run", context_settings={"allow_extra_args": True})(run_verb.run)
+app.command("init")(setup.init)
+app.command("check")(setup.check)
+app.command("show")(setup.show)
+app.command("prepare")(steps.prepare)
+app.command("condense")(steps.condense)
+app.command("fit")(steps.fit)
+app.command("diagnose")(steps.diagnose)
+app.command("report")(steps.report)

@@ -1,0 +1,108 @@
+"""Options that several verbs share, and what they become.
+
+Stands outside the equations of ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mixedflow.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mixedflow.config import ControlConfig, DaskConfig, DataConfig, ModelConfig
+
+COMMAND_LINE = "the command line"
+
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The configuration file.")]
+OutOption = Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")]
+TypeOption = Annotated[
+    list[str] | None,
+    typer.Option("--type", help="COLUMN=category|float|int|string; may be repeated."),
+]
+LevelsOption = Annotated[
+    list[str] | None,
+    typer.Option("--levels", help="COLUMN=[a, b, ...], first the reference; may be repeated."),
+]
+MissingOption = Annotated[str, typer.Option("--missing", help="Incomplete rows: drop or error.")]
+WeightsOption = Annotated[
+    str | None, typer.Option("--weights", help="Column of known weights (sigma² / weight).")
+]
+DaskOption = Annotated[
+    str, typer.Option("--dask", help="synchronous, threads, processes or address.")
+]
+WorkersOption = Annotated[int | None, typer.Option("--workers", help="Number of workers.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", help="Threads of one worker.")]
+MemoryOption = Annotated[
+    str | None, typer.Option("--memory", help="Memory of all workers together, like '4 GB'.")
+]
+AddressOption = Annotated[str | None, typer.Option("--address", help="A Dask scheduler.")]
+SchedulerOption = Annotated[
+    str | None, typer.Option("--scheduler-file", help="A Dask scheduler's file.")
+]
+
+
+def data_config(path: str, **given: Any) -> DataConfig:
+    """Return the data set that the command line describes, checked like one of the file."""
+    found: DataConfig = _section("DataConfig", {"path": path, **given})
+    return found
+
+
+def dask_config(**given: Any) -> DaskConfig:
+    """Return where the command line wants the work to run."""
+    found: DaskConfig = _section("DaskConfig", given)
+    return found
+
+
+def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
+    """Return ``["a=x", "b=y"]`` as a mapping."""
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, separator, value = text.partition("=")
+        if not (name and separator):
+            raise ConfigError(f"{option} '{text}' is not of the form NAME=VALUE")
+        if name in found:
+            raise ConfigError(f"{option} is given twice for '{name}'")
+        found[name] = value
+    return found
+
+
+def level_lists(given: Sequence[str] | None) -> dict[str, list[Any]]:
+    """Return ``["Sex=[Male, Female]"]`` as a mapping to lists; ``Sex=Male,Female`` is read too."""
+    import yaml
+
+    found: dict[str, list[Any]] = {}
+    for column, text in pairs(given, "--levels").items():
+        listed = text if text.lstrip().startswith("[") else f"[{text}]"
+        try:
+            found[column] = list(yaml.safe_load(listed))
+        except (yaml.YAMLError, TypeError):
+            raise ConfigError(
+                f"--levels '{column}={text}' is not a list; write it like {column}=[low, high]"
+            ) from None
+    return found
+
+
+def model_config(**given: Any) -> ModelConfig:
+    """Return the model that the command line describes."""
+    found: ModelConfig = _section("ModelConfig", given)
+    return found
+
+
+def control_config(**given: Any) -> ControlConfig:
+    """Return when the command line wants a fit to stop."""
+    found: ControlConfig = _section("ControlConfig", given)
+    return found
+
+
+def _section(name: str, given: Mapping[str, Any]) -> Any:
+    """Return what was given as a section of the configuration; pydantic is imported only here."""
+    from mixedflow import config
+    from mixedflow.config.reading import checked
+
+    content = {key: value for key, value in given.items() if value is not None}
+    return checked(getattr(config, name), content, COMMAND_LINE)

@@ -1,0 +1,138 @@
+"""``mixedflow run``: the whole workflow, by Snakemake in a process of its own.
+
+Stands outside the equations of ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mixedflow.cli import console
+from mixedflow.cli import options as opt
+from mixedflow.cli.steps import NOT_CONVERGED
+from mixedflow.errors import ConfigError, MixedflowError
+
+if TYPE_CHECKING:
+    from mixedflow.config import Config
+
+DEFAULT_CONFIG = Path("config/config.yaml")
+
+
+class WorkflowError(MixedflowError):
+    """A step of the workflow failed; its own message stands in its log."""
+
+
+def run(
+    context: typer.Context,
+    config: opt.ConfigOption = DEFAULT_CONFIG,
+    cores: Annotated[
+        str | None, typer.Option("--cores", "-j", help="Cores to use at once; all by default.")
+    ] = None,
+    directory: Annotated[
+        Path, typer.Option("--directory", "-d", help="Folder to work in.")
+    ] = Path(),
+    snakefile: Annotated[
+        Path | None, typer.Option("--snakefile", "-s", help="Another Snakefile.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Show what would run, and run nothing.")
+    ] = False,
+) -> None:
+    """Run the workflow of a configuration: prepare, condense, fit, diagnose, report.
+
+    Arguments after '--' go to Snakemake. Exits with 3 when a fit did not converge.
+    """
+    from mixedflow.config import load_config
+
+    settings = load_config(config)
+    chosen = snakefile or find_snakefile(directory)
+    command = snakemake_command(chosen, config, directory, cores, dry_run=dry_run)
+    started = time.time()
+    code = _call([*command, *context.args])
+    results = directory / settings.output
+    if code != 0:
+        _raise_failure(results, started)
+    if not dry_run:
+        _say_outcome(settings, results)
+
+
+def find_snakefile(directory: Path) -> Path:
+    """Return the folder's own Snakefile if it is one of mixedflow, else the packaged one."""
+    for name in ("Snakefile", "workflow/Snakefile"):
+        local = directory / name
+        if local.is_file() and "mixedflow" in local.read_text(encoding="utf-8"):
+            return local
+    package = Path(__file__).parents[1]
+    for shipped in (package / "_workflow", package.parent / "workflow"):
+        if (shipped / "Snakefile").is_file():
+            return shipped / "Snakefile"
+    raise ConfigError("this installation of mixedflow has no workflow; name one with --snakefile")
+
+
+def snakemake_command(
+    snakefile: Path, config: Path, directory: Path, cores: str | None, *, dry_run: bool
+) -> list[str]:
+    """Return the command that runs the workflow."""
+    if not directory.is_dir():
+        raise ConfigError(f"there is no folder '{directory}' to work in")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile.resolve())]
+    command += ["--configfile", str(config.resolve()), "--directory", str(directory.resolve())]
+    command += ["--cores", cores or "all"]
+    return [*command, "--dry-run"] if dry_run else command
+
+
+def _call(command: list[str]) -> int:
+    """Run Snakemake with this Python's commands first on the path; return its exit code."""
+    own = str(Path(sys.executable).parent)
+    environment = os.environ | {"PATH": own + os.pathsep + os.environ.get("PATH", os.defpath)}
+    process = subprocess.Popen(command, env=environment)  # noqa: S603 - our own command line
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            # The terminal has interrupted Snakemake as well: let it stop its jobs and say so.
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+
+
+def _raise_failure(results: Path, started: float) -> None:
+    """Raise the sentence of the step that failed, found in the logs written since the start."""
+    logs = sorted((results / "logs").glob("*/*.log"), key=lambda log: log.stat().st_mtime)
+    for log in logs:
+        if log.stat().st_mtime < started - 1:
+            continue
+        text = log.read_text(encoding="utf-8", errors="replace").strip()
+        last = text.rsplit("\n", 1)[-1]
+        if last.startswith("error: "):
+            raise WorkflowError(f"{last.removeprefix('error: ')} (log: {log})")
+    console.note("error: the workflow did not finish; Snakemake says why above")
+    raise typer.Exit(1)
+
+
+def _say_outcome(settings: Config, results: Path) -> None:
+    """Name the report, and exit with 3 if a fit did not converge."""
+    page = results / "report.html"
+    if page.is_file():
+        console.note(f"report: {page}")
+    failed = [name for name in settings.models if not _converged(results, name)]
+    if failed:
+        console.note(f"warning: did not converge: {', '.join(failed)}")
+        raise typer.Exit(NOT_CONVERGED)
+
+
+def _converged(results: Path, model: str) -> bool:
+    """Read from a stored fit whether it converged; a fit that was not asked for counts as one."""
+    stored = results / "models" / model / "fit" / "fit.json"
+    if not stored.is_file():
+        return True
+    return bool(json.loads(stored.read_text(encoding="utf-8")).get("converged", True))

@@ -1,0 +1,74 @@
+"""``mixedflow init``, ``check`` and ``show``: before a run, and after it.
+
+Stands outside the equations of ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixedflow.cli import console
+from mixedflow.cli import options as opt
+from mixedflow.cli.run import DEFAULT_CONFIG
+from mixedflow.errors import OutputError
+
+
+def init(
+    data: Annotated[str, typer.Argument(help="File, folder or glob.")],
+    formula: Annotated[str, typer.Argument(help="Formula in lme4's grammar.")],
+    config: opt.ConfigOption = DEFAULT_CONFIG,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write a commented configuration for a data file and a formula."""
+    if config.exists() and not force:
+        raise OutputError(f"{config} exists already; --force overwrites it")
+    from mixedflow.steps import init_step
+
+    text = init_step(data, formula)
+    try:
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text(text, encoding="utf-8")
+    except OSError as fault:
+        raise OutputError(f"{config} cannot be written: {fault.strerror}") from None
+    console.write(f"wrote {config}; next: mixedflow check, then mixedflow run")
+
+
+def check(
+    config: opt.ConfigOption = DEFAULT_CONFIG,
+    directory: Annotated[
+        Path, typer.Option("--directory", "-d", help="Folder that relative paths start at.")
+    ] = Path(),
+) -> None:
+    """Check configuration and data, and show what a run would do."""
+    from mixedflow.config import load_config
+    from mixedflow.steps import check_step
+
+    with console.progress("check") as advance:
+        plans = check_step(load_config(config), directory, where=str(config), on_done=advance)
+    for plan in plans:
+        _print_plan(plan.rows(), plan.name)
+    console.write(f"{config}: {len(plans)} models can run")
+
+
+def show(
+    fitted: Annotated[Path, typer.Argument(metavar="FIT", help="Folder of a fit.")],
+) -> None:
+    """Print a stored fit."""
+    from mixedflow import load
+
+    console.write(str(load(fitted).summary()))
+
+
+def _print_plan(rows: list[tuple[str, str]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"model {title}", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    for name, value in rows:
+        table.add_row(name, value)
+    Console().print(table)

@@ -1,0 +1,204 @@
+"""The verbs that the workflow's rules call, one a step.
+
+Stands outside the equations of ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mixedflow.cli import console
+from mixedflow.cli import options as opt
+
+NOT_CONVERGED = 3
+
+
+def prepare(  # noqa: PLR0913 - one argument an option
+    data: Annotated[str, typer.Argument(help="File, folder or glob.")],
+    *,
+    out: opt.OutOption,
+    column_type: opt.TypeOption = None,
+    levels: opt.LevelsOption = None,
+    group: Annotated[
+        str | None, typer.Option("--group", help="Column whose rows stay together.")
+    ] = None,
+    order: Annotated[
+        str | None, typer.Option("--order", help="Column that sorts rows within the group.")
+    ] = None,
+    partition_rows: Annotated[
+        int | None, typer.Option("--partition-rows", help="Rows of one partition.")
+    ] = None,
+    dask: opt.DaskOption = "threads",
+    workers: opt.WorkersOption = None,
+    threads: opt.ThreadsOption = 1,
+    memory: opt.MemoryOption = None,
+    address: opt.AddressOption = None,
+    scheduler_file: opt.SchedulerOption = None,
+) -> None:
+    """Read a data set once and write it as Parquet partitions with a manifest."""
+    wanted = opt.data_config(
+        data,
+        types=opt.pairs(column_type, "--type"),
+        levels=opt.level_lists(levels),
+        group=group,
+        order=order,
+        partition_rows=partition_rows,
+    )
+    place = opt.dask_config(
+        kind=dask,
+        workers=workers,
+        threads=threads,
+        memory=memory,
+        address=address,
+        scheduler_file=scheduler_file,
+    )
+    from mixedflow.steps import prepare_step
+
+    with console.progress("prepare"):
+        done = prepare_step(wanted, out, place)
+    console.note(f"{done.rows:,} rows in {done.partitions:,} partitions: {out}")
+
+
+def condense(  # noqa: PLR0913 - one argument an option
+    prepared: Annotated[str, typer.Argument(help="Prepared folder, or any data file.")],
+    formula: Annotated[str, typer.Argument(help="Formula in lme4's grammar.")],
+    *,
+    out: opt.OutOption,
+    weights: opt.WeightsOption = None,
+    missing: opt.MissingOption = "drop",
+    levels: opt.LevelsOption = None,
+    dask: opt.DaskOption = "threads",
+    workers: opt.WorkersOption = None,
+    threads: opt.ThreadsOption = 1,
+    memory: opt.MemoryOption = None,
+    address: opt.AddressOption = None,
+    scheduler_file: opt.SchedulerOption = None,
+) -> None:
+    """Condense the rows to cross-products: all that any fit of the design needs."""
+    wanted = opt.data_config(prepared, levels=opt.level_lists(levels), missing=missing)
+    place = opt.dask_config(
+        kind=dask,
+        workers=workers,
+        threads=threads,
+        memory=memory,
+        address=address,
+        scheduler_file=scheduler_file,
+    )
+    from mixedflow.steps import condense_step
+
+    with console.progress("condense") as advance:
+        done = condense_step(wanted, formula, out, weights=weights, dask=place, on_done=advance)
+    console.note(f"{done.rows_used:,} of {done.rows_in:,} rows condensed: {out}")
+
+
+def fit(  # noqa: PLR0913 - one argument an option
+    data: Annotated[str, typer.Argument(help="Condensed folder, or any data file.")],
+    formula: Annotated[str, typer.Argument(help="Formula in lme4's grammar.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder to write; nothing when left out.")
+    ] = None,
+    weights: opt.WeightsOption = None,
+    missing: opt.MissingOption = "drop",
+    column_type: opt.TypeOption = None,
+    levels: opt.LevelsOption = None,
+    reml: Annotated[bool, typer.Option("--reml/--ml", help="Which likelihood.")] = True,
+    method: Annotated[str, typer.Option("--method", help="auto, em, px-em or ai.")] = "auto",
+    max_iter: Annotated[int | None, typer.Option("--max-iter", help="Most iterations.")] = None,
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", help="Convergence tolerance.")
+    ] = None,
+    allow_nonconverged: Annotated[
+        bool, typer.Option("--allow-nonconverged", help="Exit with 0 instead of 3.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not print the fit.")] = False,
+) -> None:
+    """Fit one model and print it; exits with 3 when it did not converge."""
+    wanted = opt.data_config(
+        data,
+        types=opt.pairs(column_type, "--type"),
+        levels=opt.level_lists(levels),
+        missing=missing,
+    )
+    model = opt.model_config(
+        data="data", formula=formula, reml=reml, method=method, weights=weights
+    )
+    control = opt.control_config(max_iter=max_iter, tolerance=tolerance)
+    from mixedflow.steps import fit_step
+
+    with console.progress("fit"):
+        result = fit_step(wanted, model, control, out)
+    if not quiet:
+        console.write(str(result.summary()))
+    if not result.converged:
+        console.note("warning: the fit did not converge; see its messages")
+        if not allow_nonconverged:
+            raise typer.Exit(NOT_CONVERGED)
+
+
+def diagnose(  # noqa: PLR0913 - one argument an option
+    fitted: Annotated[Path, typer.Argument(metavar="FIT", help="Folder of a fit.")],
+    data: Annotated[str, typer.Argument(help="Prepared folder, or any data file.")],
+    *,
+    out: opt.OutOption,
+    dask: opt.DaskOption = "threads",
+    workers: opt.WorkersOption = None,
+    threads: opt.ThreadsOption = 1,
+    memory: opt.MemoryOption = None,
+    address: opt.AddressOption = None,
+    scheduler_file: opt.SchedulerOption = None,
+) -> None:
+    """Write fitted values and residuals, and the summaries that the report draws."""
+    place = opt.dask_config(
+        kind=dask,
+        workers=workers,
+        threads=threads,
+        memory=memory,
+        address=address,
+        scheduler_file=scheduler_file,
+    )
+    from mixedflow.steps import diagnose_step
+
+    with console.progress("diagnose") as advance:
+        diagnose_step(fitted, opt.data_config(data), out, dask=place, on_done=advance)
+    console.note(f"diagnostics: {out}")
+
+
+def report(  # noqa: PLR0913 - one argument an option
+    models: Annotated[
+        list[Path], typer.Argument(help="Folders of models, each with 'fit' and 'diagnostics'.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path(
+        "report.html"
+    ),
+    title: Annotated[str, typer.Option("--title", help="Title of the page.")] = "Mixed models",
+    author: Annotated[str | None, typer.Option("--author", help="Author of the page.")] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option("--compare", help="MODEL,MODEL,...: one comparison; may be repeated."),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="MODEL=TITLE; may be repeated.")
+    ] = None,
+    unit: Annotated[
+        list[str] | None,
+        typer.Option("--unit", help="[MODEL:]COLUMN=UNIT for the axes; may be repeated."),
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page about the models."""
+    from mixedflow.steps import ReportRequest, report_step
+
+    request = ReportRequest(
+        title=title,
+        author=author,
+        compare=tuple(tuple(names.split(",")) for names in compare or ()),
+        labels=opt.pairs(label, "--label"),
+        units=opt.pairs(unit, "--unit"),
+    )
+    with console.progress("report"):
+        report_step(models, request, out)
+    console.note(f"report: {out}")

@@ -1,0 +1,167 @@
+"""What the workflow runs for a configuration: designs, and the command line of every step.
+
+The rules of ``workflow/rules`` take their wildcards and options from here, so that what a rule
+tracks is exactly what its step depends on. Stands outside the equations of ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixedflow.config.models import Config, DataConfig, ModelConfig, parse_memory
+from mixedflow.errors import FormulaError
+
+DEFAULT_MEMORY_MB = 4000
+DEFAULT_THREADS = 2
+_GLOB_CHARACTERS = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowPlan:
+    """The configuration and the design that each of its models needs.
+
+    Attributes
+    ----------
+    config : the checked configuration
+    designs : model -> design key; models with the same data and key share one pass over the rows
+    """
+
+    config: Config
+    designs: Mapping[str, str]
+
+    def sharing(self, dataset: str, design: str) -> list[str]:
+        """Return the models that use a design, sorted by name."""
+        models = self.config.models
+        return sorted(
+            name
+            for name, key in self.designs.items()
+            if key == design and models[name].data == dataset
+        )
+
+    def data_files(self, dataset: str) -> list[str]:
+        """Return the files of a data set as they are now; a missing one stays in the list.
+
+        A folder or glob stands for its files, so that a changed file in it is noticed. A folder
+        that a Snakemake rule made carries a time stamp of its own and stands for itself.
+        """
+        path = self.config.data[dataset].path
+        if Path(path).is_dir():
+            folder = Path(path)
+            if (folder / ".snakemake_timestamp").exists():
+                return [path]
+            inside = sorted(str(file) for file in folder.rglob("*") if file.is_file())
+            return [file for file in inside if not Path(file).name.startswith((".", "_"))] or [path]
+        if _GLOB_CHARACTERS & set(path):
+            pattern = Path(path)
+            anchor = Path(pattern.anchor) if pattern.anchor else Path()
+            relative = str(pattern.relative_to(pattern.anchor) if pattern.anchor else pattern)
+            return sorted(str(file) for file in anchor.glob(relative)) or [path]
+        return [path]
+
+    def prepare_options(self, dataset: str) -> str:
+        """Return the options of ``mixedflow prepare`` for a data set."""
+        data = self.config.data[dataset]
+        given = [f"--type={column}={kind}" for column, kind in sorted(data.types.items())]
+        given += _level_options(data)
+        given += _given({"group": data.group, "order": data.order})
+        given += _given({"partition-rows": data.partition_rows})
+        return shlex.join(given)
+
+    def condense_formula(self, dataset: str, design: str) -> str:
+        """Return one of the formulas that share the design, quoted."""
+        return shlex.quote(self._first(dataset, design).formula)
+
+    def condense_options(self, dataset: str, design: str) -> str:
+        """Return the options of ``mixedflow condense`` for a design."""
+        model = self._first(dataset, design)
+        return shlex.join(_spec_options(self.config.data[dataset], model))
+
+    def fit_options(self, name: str) -> str:
+        """Return formula and options of ``mixedflow fit`` for a model."""
+        model, control = self.config.models[name], self.config.control
+        options = [model.formula, *_spec_options(self.config.data[model.data], model)]
+        options.append("--reml" if model.reml else "--ml")
+        options.append(f"--method={model.method}")
+        options += _given({"max-iter": control.max_iter, "tolerance": control.tolerance})
+        if control.nonconverged == "report":
+            options.append("--allow-nonconverged")
+        return shlex.join(options)
+
+    def report_options(self) -> str:
+        """Return the options of ``mixedflow report``."""
+        report, models = self.config.report, self.config.models
+        options = _given({"title": report.title, "author": report.author})
+        options += [f"--compare={','.join(names)}" for names in self.config.comparisons()]
+        titles = {name: model.title for name, model in models.items() if model.title is not None}
+        options += [f"--label={name}={title}" for name, title in titles.items()]
+        for name, model in models.items():
+            units = self.config.data[model.data].units
+            options += [f"--unit={name}:{column}={unit}" for column, unit in units.items()]
+        return shlex.join(options)
+
+    @property
+    def threads(self) -> int:
+        """Threads that a pass over the rows may use."""
+        dask = self.config.dask
+        return DEFAULT_THREADS if dask.workers is None else dask.workers * dask.threads
+
+    @property
+    def memory_mb(self) -> int:
+        """Memory that a pass over the rows may use, in MB."""
+        memory = self.config.dask.memory
+        return DEFAULT_MEMORY_MB if memory is None else max(1, parse_memory(memory) // 10**6)
+
+    def dask_options(self, threads: int, mem_mb: int) -> str:
+        """Return the options that say where a pass over the rows runs."""
+        dask = self.config.dask
+        workers = dask.workers or max(1, threads // dask.threads)
+        if dask.kind != "address":
+            workers = min(workers, max(1, threads // dask.threads))
+        options = [f"--dask={dask.kind}", f"--workers={workers}", f"--threads={dask.threads}"]
+        options.append(f"--memory={mem_mb} MB")
+        options += _given({"address": dask.address, "scheduler-file": dask.scheduler_file})
+        return shlex.join(options)
+
+    def _first(self, dataset: str, design: str) -> ModelConfig:
+        return self.config.models[self.sharing(dataset, design)[0]]
+
+
+def make_plan(config: Config, where: str = "the configuration") -> WorkflowPlan:
+    """Return the plan of a configuration; a formula that cannot be read is an error here."""
+    from mixedflow.design import make_spec
+
+    designs = {}
+    for name, model in config.models.items():
+        data = config.data[model.data]
+        try:
+            spec = make_spec(
+                model.formula, weights=model.weights, levels=data.levels, missing=data.missing
+            )
+        except FormulaError as fault:
+            raise FormulaError(f"{where}: models.{name}.formula: {fault}") from None
+        designs[name] = spec.design_key()
+    return WorkflowPlan(config, designs)
+
+
+def _spec_options(data: DataConfig, model: ModelConfig) -> list[str]:
+    """Return the options that, with the formula, say what a design is."""
+    return [
+        *_given({"weights": model.weights}),
+        f"--missing={data.missing}",
+        *_level_options(data),
+    ]
+
+
+def _level_options(data: DataConfig) -> list[str]:
+    return [
+        f"--levels={column}={json.dumps(list(levels), ensure_ascii=False)}"
+        for column, levels in sorted(data.levels.items())
+    ]
+
+
+def _given(options: Mapping[str, object]) -> list[str]:
+    return [f"--{name}={value}" for name, value in options.items() if value is not None]
