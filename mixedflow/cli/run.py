@@ -6,7 +6,6 @@ Stands outside the equations of ``docs/algorithm.md``.
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -91,10 +90,8 @@ def snakemake_command(
 
 
 def _call(command: list[str]) -> int:
-    """Run Snakemake with this Python's commands first on the path; return its exit code."""
-    own = str(Path(sys.executable).parent)
-    environment = os.environ | {"PATH": own + os.pathsep + os.environ.get("PATH", os.defpath)}
-    process = subprocess.Popen(command, env=environment)  # noqa: S603 - our own command line
+    """Run Snakemake and return its exit code."""
+    process = subprocess.Popen(command)  # noqa: S603 - our own command line
     while True:
         try:
             return process.wait()

@@ -7,7 +7,9 @@ tracks is exactly what its step depends on. Stands outside the equations of ``do
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +147,13 @@ def make_plan(config: Config, where: str = "the configuration") -> WorkflowPlan:
             raise FormulaError(f"{where}: models.{name}.formula: {fault}") from None
         designs[name] = spec.design_key()
     return WorkflowPlan(config, designs)
+
+
+def commands_on_path() -> None:
+    """Put the commands of this Python first on the search path of this process and its children."""
+    own = str(Path(sys.executable).parent)
+    others = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join([own, *(place for place in others if place != own)])
 
 
 def _spec_options(data: DataConfig, model: ModelConfig) -> list[str]:

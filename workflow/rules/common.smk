@@ -1,0 +1,82 @@
+# The configuration, checked, and the helpers of the rules. What they return comes from
+# mixedflow.config.plan, where it is tested.
+
+import os
+import sys
+
+from mixedflow import __version__ as VERSION
+from mixedflow.config import check_config, read_yaml
+from mixedflow.config.plan import commands_on_path, make_plan
+from mixedflow.errors import MixedflowError
+
+# The commands of the Python that runs Snakemake, also when its environment is not activated.
+commands_on_path()
+
+
+def checked_plan():
+    """Return what the configuration asks for; one sentence, before any job, if it is wrong."""
+    where = ", ".join(str(path) for path in workflow.configfiles) or "the configuration"
+    try:
+        for path in workflow.configfiles:
+            read_yaml(path)  # repeated keys, which Snakemake's own reader lets pass
+        return make_plan(check_config(config, where), where)
+    except MixedflowError as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        raise SystemExit(failure.exit_code) from None
+
+
+PLAN = checked_plan()
+RESULTS = PLAN.config.output
+REPORT = f"{RESULTS}/report.html"
+
+
+wildcard_constraints:
+    dataset="|".join(sorted(PLAN.config.data)),
+    design="[0-9a-f]+",
+    model="|".join(sorted(PLAN.config.models)),
+
+
+def data_files(wildcards):
+    return PLAN.data_files(wildcards.dataset)
+
+
+def data_path(wildcards):
+    return PLAN.config.data[wildcards.dataset].path
+
+
+def prepare_options(wildcards):
+    return PLAN.prepare_options(wildcards.dataset)
+
+
+# Any formula that has the design will do, so the choice must not be tracked: Snakemake leaves out
+# of its record what a function with `resources` returns.
+def condense_formula(wildcards, resources):
+    return PLAN.condense_formula(wildcards.dataset, wildcards.design)
+
+
+def condense_options(wildcards):
+    return PLAN.condense_options(wildcards.dataset, wildcards.design)
+
+
+def fit_options(wildcards):
+    return PLAN.fit_options(wildcards.model)
+
+
+# Where the work runs changes no result and is not tracked either.
+def dask_options(wildcards, threads, resources):
+    return PLAN.dask_options(threads, resources.mem_mb)
+
+
+def prepared_of_model(wildcards):
+    return (
+        f"{RESULTS}/{PLAN.config.models[wildcards.model].data}/prepared/manifest.json"
+    )
+
+
+def design_of_model(wildcards):
+    dataset = PLAN.config.models[wildcards.model].data
+    return f"{RESULTS}/{dataset}/designs/{PLAN.designs[wildcards.model]}/manifest.json"
+
+
+def model_folders(wildcards, input):
+    return [os.path.dirname(os.path.dirname(fit)) for fit in input.fits]

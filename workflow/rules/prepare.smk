@@ -1,0 +1,28 @@
+# Once per data set: read the files, write Parquet partitions.
+
+
+rule prepare:
+    input:
+        data=local(data_files),  # where the configuration says, also under a module's prefix
+    output:
+        manifest=f"{RESULTS}/{{dataset}}/prepared/manifest.json",
+    log:
+        f"{RESULTS}/logs/prepare/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/prepare/{{dataset}}.tsv"
+    conda:
+        "../envs/mixedflow.yaml"
+    threads: PLAN.threads
+    resources:
+        mem_mb=PLAN.memory_mb,
+    params:
+        path=data_path,
+        options=prepare_options,
+        dask=dask_options,
+        out=subpath(output.manifest, parent=True),
+        version=VERSION,
+    message:
+        "Preparing the data set {wildcards.dataset}"
+    shell:
+        "mixedflow prepare {params.path:q} {params.options} {params.dask}"
+        " --out {params.out:q} > {log:q} 2>&1"

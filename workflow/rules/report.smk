@@ -1,0 +1,31 @@
+# Once: the page with all models and their comparisons.
+
+
+rule report:
+    input:
+        fits=expand(
+            f"{RESULTS}/models/{{model}}/fit/fit.json", model=PLAN.config.models
+        ),
+        diagnostics=expand(
+            f"{RESULTS}/models/{{model}}/diagnostics/summary.json",
+            model=PLAN.config.models,
+        ),
+    output:
+        page=report(REPORT, caption="../report/report.rst", category="Report"),
+    log:
+        f"{RESULTS}/logs/report/report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/report/report.tsv"
+    conda:
+        "../envs/mixedflow.yaml"
+    threads: 1
+    resources:
+        mem_mb=PLAN.memory_mb,
+    params:
+        models=model_folders,
+        options=PLAN.report_options(),
+        version=VERSION,
+    message:
+        "Writing the report {output.page}"
+    shell:
+        "mixedflow report {params.models:q} {params.options} --out {output.page:q} > {log:q} 2>&1"
