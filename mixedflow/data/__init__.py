@@ -1,1 +1,21 @@
 """Sources of rows: files and frames become partitions with declared types."""
+
+from mixedflow.data.atomic import atomic_file, atomic_folder, atomic_write_bytes, atomic_write_text
+from mixedflow.data.columns import ColumnKind, Level, Place
+from mixedflow.data.open import open_source
+from mixedflow.data.prepared import PreparedData, PreparedManifest
+from mixedflow.data.source import Source
+
+__all__ = [
+    "ColumnKind",
+    "Level",
+    "Place",
+    "PreparedData",
+    "PreparedManifest",
+    "Source",
+    "atomic_file",
+    "atomic_folder",
+    "atomic_write_bytes",
+    "atomic_write_text",
+    "open_source",
+]

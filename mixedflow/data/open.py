@@ -1,0 +1,148 @@
+"""One way in: whatever holds rows becomes a source.
+
+Stands before "Rows become columns" in ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mixedflow.data.columns import Declarations, make_declarations
+from mixedflow.data.csv import open_csv_source
+from mixedflow.data.dask_frames import DaskFrameSource
+from mixedflow.data.frames import FrameSource, frame_to_table, is_dask_frame, is_frame
+from mixedflow.data.ipc import IpcSource
+from mixedflow.data.parquet import ParquetSource
+from mixedflow.data.prepared import MANIFEST, PreparedData
+from mixedflow.data.source import Source
+from mixedflow.errors import DataError, SourceError, did_you_mean
+
+CSV_ENDINGS = (".csv", ".tsv", ".tab", ".txt", ".csv.gz", ".tsv.gz", ".tab.gz", ".txt.gz")
+PARQUET_ENDINGS = (".parquet", ".pq", ".parq")
+IPC_ENDINGS = (".feather", ".arrow", ".ipc")
+READABLE = "CSV (.csv, .tsv, also .gz), Parquet (.parquet) and Arrow (.feather, .arrow)"
+
+
+def open_source(
+    data: Any,
+    *,
+    types: Mapping[str, str] | None = None,
+    levels: Mapping[str, Sequence[object]] | None = None,
+    partition_rows: int | None = None,
+) -> Source:
+    """Open whatever holds rows for reading by partition.
+
+    Parameters
+    ----------
+    data : path of a CSV, Parquet or Arrow file, of a folder or glob of Parquet files, or of a
+        prepared folder; a pandas, polars, pyarrow or Dask frame; a mapping of names to arrays; an
+        open source
+    types : column -> ``"category"``, ``"float"``, ``"int"`` or ``"string"``
+    levels : column -> its levels in their order; a value outside is an error
+    partition_rows : rows a partition, where the data leave the choice; about 128 MB by default
+
+    Raises
+    ------
+    SourceError
+        when a file cannot be found, opened or read
+    DataError
+        when columns are wrong: a repeated name, a type that does not fit, files that differ
+    ConfigError
+        when a declared type or list of levels is itself not valid
+    """
+    declarations = make_declarations(types, levels)
+    if isinstance(data, str | os.PathLike):
+        return _open_path(os.fspath(data), declarations, partition_rows)
+    if is_dask_frame(data):
+        return DaskFrameSource(data, declarations)
+    if is_frame(data):
+        table, categories = frame_to_table(data)
+        if not table.num_columns:
+            raise DataError("the data frame has no columns")
+        if not table.num_rows:
+            raise DataError("the data frame has no rows")
+        return FrameSource(
+            table, declarations, categories=categories, partition_rows=partition_rows
+        )
+    if isinstance(data, DaskFrameSource | FrameSource | IpcSource | ParquetSource | PreparedData):
+        return data
+    lazy = "; call .collect() first" if hasattr(data, "collect") else ""
+    raise DataError(
+        f"data of type '{type(data).__name__}' cannot be read{lazy} (allowed: a path, a pandas, "
+        "polars, pyarrow or Dask frame, a mapping of names to arrays)"
+    )
+
+
+def _open_path(text: str, declarations: Declarations, partition_rows: int | None) -> Source:
+    path = Path(text).expanduser()
+    if not path.exists() and glob.has_magic(text):
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207, absolute patterns
+        files = sorted(Path(name) for name in matches)
+        return _open_parquet_files(files, text, declarations, partition_rows)
+    if path.is_dir():
+        return _open_folder(path, declarations, partition_rows)
+    if not path.exists():
+        raise _not_found(path)
+    if not os.access(path, os.R_OK):
+        raise SourceError(f"'{path}' cannot be read: permission denied")
+    if path.name == MANIFEST:
+        return PreparedData(path.parent, declarations)
+    return _open_file(path, declarations, partition_rows)
+
+
+def _open_file(path: Path, declarations: Declarations, partition_rows: int | None) -> Source:
+    ending = path.name.lower()
+    if ending.endswith(CSV_ENDINGS):
+        return open_csv_source(path, declarations, partition_rows)
+    if ending.endswith(PARQUET_ENDINGS):
+        source = ParquetSource(
+            [path], declarations, name=f"'{path}'", partition_rows=partition_rows
+        )
+        return _with_rows(source)
+    if ending.endswith(IPC_ENDINGS):
+        return _with_rows(IpcSource(path, declarations, partition_rows=partition_rows))
+    raise SourceError(f"'{path}' is of a kind that cannot be read (allowed: {READABLE})")
+
+
+def _open_folder(path: Path, declarations: Declarations, partition_rows: int | None) -> Source:
+    if (path / MANIFEST).exists():
+        return PreparedData(path, declarations)
+    files = sorted(p for p in path.iterdir() if p.name.lower().endswith(PARQUET_ENDINGS))
+    if not files:
+        raise SourceError(f"the folder '{path}' holds no Parquet files (*.parquet)")
+    return _open_parquet_files(files, str(path), declarations, partition_rows)
+
+
+def _open_parquet_files(
+    files: list[Path], name: str, declarations: Declarations, partition_rows: int | None
+) -> Source:
+    if not files:
+        raise SourceError(f"no file matches '{name}'")
+    if len(files) == 1:
+        return _open_file(files[0], declarations, partition_rows)
+    strange = [p for p in files if not p.name.lower().endswith(PARQUET_ENDINGS)]
+    if strange:
+        raise SourceError(
+            f"'{name}' matches '{strange[0]}'; several files are read together only when all are "
+            "Parquet (*.parquet)"
+        )
+    source = ParquetSource(files, declarations, name=f"'{name}'", partition_rows=partition_rows)
+    return _with_rows(source)
+
+
+def _with_rows(source: ParquetSource | IpcSource) -> Source:
+    if source.n_rows == 0:
+        raise SourceError(f"{source.name} has no rows")
+    return source
+
+
+def _not_found(path: Path) -> SourceError:
+    folder = path.parent
+    if not folder.is_dir():
+        return SourceError(f"'{path}' does not exist: there is no folder '{folder}'")
+    near = did_you_mean(path.name, (p.name for p in folder.iterdir()))
+    return SourceError(f"'{path}' does not exist{near}")

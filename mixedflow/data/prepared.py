@@ -1,0 +1,188 @@
+"""Prepared data: a folder of Parquet parts with a manifest that says what is in them.
+
+Stands before "Rows become columns" in ``docs/algorithm.md``; the files are those of DESIGN 4. What
+the manifest says is verified on reading: a part that is missing, cut off or changed is an error,
+never other numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mixedflow.data.atomic import atomic_write_text
+from mixedflow.data.columns import Declarations
+from mixedflow.data.fingerprint import sha256_of_file, sha256_of_text
+from mixedflow.data.parquet import ParquetSource
+from mixedflow.errors import SourceError, StoredFileError
+
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PartRecord:
+    """One part of prepared data.
+
+    Attributes
+    ----------
+    file, rows, bytes, sha256 : the file's name, its rows, size and content
+    first_group, last_group : the range of the group's values, None without a group
+    """
+
+    file: str
+    rows: int
+    bytes: int
+    sha256: str
+    first_group: str | int | float | None = None
+    last_group: str | int | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedManifest:
+    """What ``manifest.json`` of a prepared folder says.
+
+    Attributes
+    ----------
+    source, source_sha256 : where the rows came from and the content there
+    columns : column -> kind
+    types, levels : as declared when it was prepared
+    rows_in, rows_kept : rows of the source and of the parts
+    dropped : column -> rows dropped in which it was missing (a row may count in several)
+    missing : the policy, "drop" or "error"
+    group, order : the columns that the parts are divided and sorted by, or None
+    parts : the parts in their order
+    """
+
+    source: str
+    source_sha256: str
+    columns: dict[str, str]
+    types: dict[str, str]
+    levels: dict[str, list[Any]]
+    rows_in: int
+    rows_kept: int
+    dropped: dict[str, int]
+    missing: str
+    group: str | None
+    order: str | None
+    parts: tuple[PartRecord, ...] = field(default_factory=tuple)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is written as JSON."""
+        plain = {name: getattr(self, name) for name in self.__slots__ if name != "parts"}
+        listed = [{k: getattr(p, k) for k in PartRecord.__slots__} for p in self.parts]
+        return {"format_version": FORMAT_VERSION, **plain, "parts": listed}
+
+    def save(self, folder: Path) -> None:
+        """Write ``manifest.json``."""
+        text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        atomic_write_text(folder / MANIFEST, text + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> PreparedManifest:
+        """Read ``manifest.json``; a damaged one, or one of another version, is an error."""
+        stored = _read_json(folder / MANIFEST)
+        version = stored.pop("format_version", None)
+        if version != FORMAT_VERSION:
+            raise StoredFileError(
+                f"'{folder / MANIFEST}' has format version {version}; "
+                f"this mixedflow reads version {FORMAT_VERSION}; prepare the data again"
+            )
+        try:
+            parts = tuple(PartRecord(**part) for part in stored.pop("parts"))
+            return cls(parts=parts, **stored)
+        except (KeyError, TypeError) as error:
+            raise StoredFileError(
+                f"'{folder / MANIFEST}' is not a manifest of prepared data: {error}"
+            ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StoredFileError(f"'{path}' is missing; prepare the data again") from error
+    except (OSError, ValueError) as error:
+        raise StoredFileError(f"'{path}' is damaged: {error}") from error
+    if not isinstance(stored, dict):
+        raise StoredFileError(f"'{path}' is damaged: it holds no JSON object")
+    return stored
+
+
+class PreparedData(ParquetSource):
+    """A prepared folder as a source: a partition is a part.
+
+    Parameters
+    ----------
+    folder : the folder with ``manifest.json``
+    declarations : types and levels declared beyond those in the manifest
+    """
+
+    def __init__(self, folder: Path, declarations: Declarations | None = None) -> None:
+        self.folder = folder
+        self.manifest = PreparedManifest.load(folder)
+        paths = [_verified(folder, part) for part in self.manifest.parts]
+        merged = _merge(self.manifest, declarations or Declarations())
+        try:
+            super().__init__(paths, merged, name=f"'{folder}'", partition_rows=1 << 62)
+        except SourceError as error:
+            raise StoredFileError(str(error)) from error
+        rows = [part.rows for part in self._parts]
+        if rows != [part.rows for part in self.manifest.parts if part.rows]:
+            raise StoredFileError(
+                f"'{folder}' does not hold the rows that its {MANIFEST} says; prepare it again"
+            )
+
+    def fingerprint(self) -> str:
+        """Return one SHA-256 over those that the manifest holds."""
+        return sha256_of_text("".join(f"{p.rows} {p.sha256}\n" for p in self.manifest.parts))
+
+    def partition_fingerprint(self, index: int) -> str:
+        """Return the part's SHA-256 as the manifest holds it."""
+        return self.manifest.parts[index].sha256
+
+    def _read_raw(self, index: int, columns: Sequence[str]) -> pa.Table:
+        try:
+            return super()._read_raw(index, columns)
+        except SourceError as error:
+            raise StoredFileError(str(error)) from error
+
+    def verify(self) -> None:
+        """Compare every part's SHA-256 with the manifest's."""
+        for part in self.manifest.parts:
+            if sha256_of_file(self.folder / part.file) != part.sha256:
+                raise StoredFileError(
+                    f"'{self.folder / part.file}' was changed since it was prepared "
+                    "(its SHA-256 is another); prepare the data again"
+                )
+
+
+def _verified(folder: Path, part: PartRecord) -> Path:
+    path = folder / part.file
+    if not path.exists():
+        raise StoredFileError(
+            f"'{path}' is missing, which '{folder / MANIFEST}' lists; prepare the data again"
+        )
+    size = path.stat().st_size
+    if size != part.bytes:
+        raise StoredFileError(
+            f"'{path}' has {size:,} bytes where '{folder / MANIFEST}' says {part.bytes:,}; "
+            "prepare the data again"
+        )
+    return path
+
+
+def _merge(manifest: PreparedManifest, declarations: Declarations) -> Declarations:
+    """Return the manifest's declarations, overridden by those given now."""
+    levels: Mapping[str, tuple[object, ...]] = {
+        column: tuple(values)
+        for column, values in manifest.levels.items()
+        if column not in declarations.types
+    }
+    types = {c: t for c, t in manifest.types.items() if c not in declarations.levels}
+    return Declarations({**types, **declarations.types}, {**levels, **declarations.levels})
