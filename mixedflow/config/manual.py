@@ -27,8 +27,8 @@ _HEAD = """\
 `config/config.yaml` says what is analysed. It is checked before anything runs: an unknown key, a
 wrong value or a name that does not exist ends the run with one sentence. What changes only where
 and how fast the work runs (`dask`) reruns nothing; any other change reruns what depends on it.
-Another file is named with `mixedflow run --config FILE` or `snakemake --configfile FILE`, and is then
-the whole configuration; `snakemake --configfile BASE CHANGES` merges two.
+Another file is named with `mixedflow run --config FILE` or `snakemake --configfile FILE`, and is
+then the whole configuration; `snakemake --configfile BASE CHANGES` merges two.
 
 A small file:
 

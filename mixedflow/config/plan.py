@@ -134,7 +134,7 @@ class WorkflowPlan:
 
 def make_plan(config: Config, where: str = "the configuration") -> WorkflowPlan:
     """Return the plan of a configuration; a formula that cannot be read is an error here."""
-    from mixedflow.design import make_spec
+    from mixedflow.design.spec import make_spec
 
     designs = {}
     for name, model in config.models.items():

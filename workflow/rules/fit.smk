@@ -5,7 +5,12 @@ rule fit:
     input:
         design=design_of_model,
     output:
-        fit=f"{RESULTS}/models/{{model}}/fit/fit.json",
+        fit=report(
+            f"{RESULTS}/models/{{model}}/fit/fit.json",
+            caption="../report/fit.rst",
+            category="Fits",
+            labels={"model": "{model}"},
+        ),
     log:
         f"{RESULTS}/logs/fit/{{model}}.log",
     benchmark:
