@@ -1,0 +1,94 @@
+"""What several test files share: the reference entries, their data, comparable names."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+REFERENCES = Path(__file__).parent / "references"
+
+
+@cache
+def entries() -> dict[str, dict[str, Any]]:
+    """Return the reference fits by id."""
+    return {e["id"]: e for e in json.loads((REFERENCES / "lme4.json").read_text())}
+
+
+def data_path(name: str) -> Path:
+    """Return the file of a reference data set, ``.csv`` or ``.csv.gz``."""
+    plain = REFERENCES / "data" / f"{name}.csv"
+    return plain if plain.exists() else plain.with_suffix(".csv.gz")
+
+
+@cache
+def data_frame(name: str) -> pd.DataFrame:
+    return pd.read_csv(data_path(name))
+
+
+def reference_frame(entry: dict[str, Any]) -> pd.DataFrame:
+    """Return the data of an entry: columns computed and cells blanked as its note says."""
+    data = data_frame(entry["data"]).copy()
+    for column, expression in entry.get("compute", {}).items():
+        data[column] = data.eval(expression)
+    for column, rows in entry.get("blank", {}).items():
+        data[column] = data[column].astype(float)
+        data.loc[[row - 1 for row in rows], column] = np.nan
+    return data
+
+
+def fit_arguments(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments of ``mixedflow.fit`` for an entry."""
+    return {
+        "reml": entry["method"] == "REML",
+        "weights": entry.get("weights"),
+        "levels": entry.get("levels"),
+    }
+
+
+def plain_name(name: str) -> str:
+    """Write a coefficient's name so that R's and formulaic's can be compared.
+
+    ``Machine[T.B]`` and ``MachineB``, ``I(age**2)`` and ``I(age^2)`` become the same text.
+    """
+    parts = [re.sub(r"\[(?:T\.)?(.*?)\]", r"\1", part) for part in name.split(":")]
+    return ":".join(sorted(re.sub(r"\s", "", part).replace("**", "^") for part in parts))
+
+
+def plain_index(frame: pd.DataFrame | pd.Series) -> Any:
+    """Return a copy whose index is in plain names."""
+    out = frame.copy()
+    out.index = pd.Index([plain_name(str(name)) for name in frame.index])
+    return out
+
+
+def level_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a copy with the levels as text and the columns in plain names."""
+    out = plain_index(frame.T).T
+    out.index = pd.Index([str(level) for level in frame.index])
+    return out
+
+
+def covariance_matrices(varcorr: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return group -> covariance matrix (named by plain names) from a ``varcorr`` table."""
+    out: dict[str, pd.DataFrame] = {}
+    rows = varcorr[varcorr["group"] != "Residual"]
+    for group, part in rows.groupby("group", sort=False):
+        second = part["term2"].fillna("").astype(str)
+        first = part["term1"].astype(str)
+        names = [plain_name(name) for name in first[second == ""]]
+        matrix = pd.DataFrame(np.nan, index=names, columns=names)
+        for a, b, value in zip(first, second, part["vcov"], strict=True):
+            x, z = plain_name(a), plain_name(b or a)
+            matrix.loc[x, z] = matrix.loc[z, x] = value
+        out[str(group)] = matrix
+    return out
+
+
+def residual_variance(varcorr: pd.DataFrame) -> float:
+    return float(varcorr.loc[varcorr["group"] == "Residual", "vcov"].iloc[0])
