@@ -5,13 +5,17 @@ Stands outside the equations of ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mixedflow.cli import console
 from mixedflow.cli import options as opt
+
+if TYPE_CHECKING:
+    from mixedflow.config import Config
 
 NOT_CONVERGED = 3
 
@@ -167,7 +171,7 @@ def diagnose(  # noqa: PLR0913 - one argument an option
     console.note(f"diagnostics: {out}")
 
 
-def report(  # noqa: PLR0913 - one argument an option
+def report(
     models: Annotated[
         list[Path], typer.Argument(help="Folders of models, each with 'fit' and 'diagnostics'.")
     ],
@@ -175,30 +179,30 @@ def report(  # noqa: PLR0913 - one argument an option
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path(
         "report.html"
     ),
-    title: Annotated[str, typer.Option("--title", help="Title of the page.")] = "Mixed models",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", "-c", help="Configuration: titles, units, comparisons; '-' reads it."
+        ),
+    ] = None,
+    title: Annotated[str | None, typer.Option("--title", help="Title of the page.")] = None,
     author: Annotated[str | None, typer.Option("--author", help="Author of the page.")] = None,
-    compare: Annotated[
-        list[str] | None,
-        typer.Option("--compare", help="MODEL,MODEL,...: one comparison; may be repeated."),
-    ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option("--label", help="MODEL=TITLE; may be repeated.")
-    ] = None,
-    unit: Annotated[
-        list[str] | None,
-        typer.Option("--unit", help="[MODEL:]COLUMN=UNIT for the axes; may be repeated."),
-    ] = None,
 ) -> None:
     """Write one self-contained HTML page about the models."""
-    from mixedflow.steps import ReportRequest, report_step
+    from mixedflow.steps import report_step
 
-    request = ReportRequest(
-        title=title,
-        author=author,
-        compare=tuple(tuple(names.split(",")) for names in compare or ()),
-        labels=opt.pairs(label, "--label"),
-        units=opt.pairs(unit, "--unit"),
-    )
+    settings = _read_settings(config)
     with console.progress("report"):
-        report_step(models, request, out)
+        report_step(models, out, config=settings, title=title, author=author)
     console.note(f"report: {out}")
+
+
+def _read_settings(config: Path | None) -> Config | None:
+    """Return the configuration in a file, or on standard input for ``-``."""
+    if config is None:
+        return None
+    from mixedflow.config import load_config, parse_config
+
+    if str(config) == "-":
+        return parse_config(sys.stdin.read(), "standard input")
+    return load_config(config)

@@ -11,7 +11,7 @@ from mixedflow.config.models import (
     ModelConfig,
     ReportConfig,
 )
-from mixedflow.config.reading import check_config, load_config, read_yaml
+from mixedflow.config.reading import check_config, config_text, load_config, parse_config, read_yaml
 
 __all__ = [
     "Config",
@@ -21,6 +21,8 @@ __all__ = [
     "ModelConfig",
     "ReportConfig",
     "check_config",
+    "config_text",
     "load_config",
+    "parse_config",
     "read_yaml",
 ]

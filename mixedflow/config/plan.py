@@ -93,18 +93,6 @@ class WorkflowPlan:
             options.append("--allow-nonconverged")
         return shlex.join(options)
 
-    def report_options(self) -> str:
-        """Return the options of ``mixedflow report``."""
-        report, models = self.config.report, self.config.models
-        options = _given({"title": report.title, "author": report.author})
-        options += [f"--compare={','.join(names)}" for names in self.config.comparisons()]
-        titles = {name: model.title for name, model in models.items() if model.title is not None}
-        options += [f"--label={name}={title}" for name, title in titles.items()]
-        for name, model in models.items():
-            units = self.config.data[model.data].units
-            options += [f"--unit={name}:{column}={unit}" for column, unit in units.items()]
-        return shlex.join(options)
-
     @property
     def threads(self) -> int:
         """Threads that a pass over the rows may use."""

@@ -52,16 +52,20 @@ def read_yaml(path: Path | str) -> Any:
         raise ConfigError(f"{path} is not a UTF-8 text file (byte {fault.start})") from None
     except OSError as fault:
         raise ConfigError(f"{path} cannot be read: {fault.strerror}") from None
+    return _parsed(text, str(path))
+
+
+def _parsed(text: str, where: str) -> Any:
     try:
         # A subclass of SafeLoader: it builds plain values only.
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506
     except yaml.MarkedYAMLError as fault:
         mark = fault.problem_mark
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{path}{line}: {fault.problem or 'not valid YAML'}") from None
+        raise ConfigError(f"{where}{line}: {fault.problem or 'not valid YAML'}") from None
     except yaml.YAMLError as fault:
         reason = " ".join(str(fault).split())
-        raise ConfigError(f"{path} is not valid YAML: {reason}") from None
+        raise ConfigError(f"{where} is not valid YAML: {reason}") from None
 
 
 def load_config(path: Path | str) -> Config:
@@ -76,6 +80,17 @@ def check_config(content: Any, where: str = "the configuration") -> Config:
     if not isinstance(content, Mapping):
         raise ConfigError(f"{where} holds {_kind(content)}; it must be a mapping of keys to values")
     return checked(Config, _named(content, where), where)
+
+
+def parse_config(text: str, where: str) -> Config:
+    """Return the configuration that a text holds."""
+    return check_config(_parsed(text, where), where)
+
+
+def config_text(config: Config) -> str:
+    """Return the keys that were given as YAML, without ``dask``, which changes no result."""
+    content = config.model_dump(mode="json", exclude_unset=True, exclude={"dask"})
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _named(content: Any, where: str) -> Any:

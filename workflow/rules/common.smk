@@ -5,7 +5,7 @@ import os
 import sys
 
 from mixedflow import __version__ as VERSION
-from mixedflow.config import check_config, read_yaml
+from mixedflow.config import check_config, config_text, read_yaml
 from mixedflow.config.plan import commands_on_path, make_plan
 from mixedflow.errors import MixedflowError
 

@@ -23,9 +23,10 @@ rule report:
         mem_mb=PLAN.memory_mb,
     params:
         models=model_folders,
-        options=PLAN.report_options(),
+        config=config_text(PLAN.config),
         version=VERSION,
     message:
         "Writing the report {output.page}"
     shell:
-        "mixedflow report {params.models:q} {params.options} --out {output.page:q} > {log:q} 2>&1"
+        "printf %s {params.config:q} | mixedflow report {params.models:q} --config -"
+        " --out {output.page:q} > {log:q} 2>&1"
