@@ -1,1 +1,48 @@
-"""Partitions everywhere, added up in a fixed tree; the only room that imports dask."""
+"""Partitions everywhere, added up in a fixed tree; the only room that imports dask.
+
+Names are loaded on first use, so that a command can set thread limits before numpy is imported.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mixedflow.parallel.mapping import map_each, map_reduce
+    from mixedflow.parallel.runner import SYNCHRONOUS, Runner, WorkerError, open_runner
+    from mixedflow.parallel.threads import set_thread_environment, thread_environment
+    from mixedflow.parallel.tree import aligned, tree_plan
+
+_HOME = {
+    "map_each": "mapping",
+    "map_reduce": "mapping",
+    "Runner": "runner",
+    "SYNCHRONOUS": "runner",
+    "WorkerError": "runner",
+    "open_runner": "runner",
+    "set_thread_environment": "threads",
+    "thread_environment": "threads",
+    "aligned": "tree",
+    "tree_plan": "tree",
+}
+
+__all__ = [
+    "Runner",
+    "SYNCHRONOUS",
+    "WorkerError",
+    "aligned",
+    "map_each",
+    "map_reduce",
+    "open_runner",
+    "set_thread_environment",
+    "thread_environment",
+    "tree_plan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        import importlib
+
+        return getattr(importlib.import_module(f"mixedflow.parallel.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'mixedflow.parallel' has no attribute {name!r}")

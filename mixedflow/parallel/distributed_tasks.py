@@ -1,0 +1,136 @@
+"""Tasks on Dask workers: batches of items, and the fixed tree over them.
+
+Stands at "Sums are added in a fixed tree" in ``docs/algorithm.md``. A batch is a power of two of
+items and so a node of the tree: adding it up inside a task gives the bits that this process gives.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import uuid4
+
+from mixedflow.errors import MixedflowError
+from mixedflow.parallel.mapping import OnDone
+from mixedflow.parallel.runner import Runner, WorkerError
+from mixedflow.parallel.tree import aligned, batches, fold, tree_plan
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job(Generic[T]):
+    """What every task needs; sent to the workers once."""
+
+    fn: Callable[[int], T]
+    combine: Callable[[T, T], T] | None
+
+
+def _hold(job: _Job[T]) -> _Job[T]:
+    return job
+
+
+def _run_batch(job: _Job[T], start: int, stop: int) -> Any:
+    if job.combine is None:
+        return [job.fn(index) for index in range(start, stop)]
+    return fold((job.fn(index) for index in range(start, stop)), job.combine)
+
+
+def _combine(job: _Job[T], left: T, right: T) -> T:
+    if job.combine is None:
+        raise TypeError("this job only maps")
+    return job.combine(aligned(left), aligned(right))
+
+
+def reduce_on_workers(
+    fn: Callable[[int], T],
+    n_items: int,
+    combine: Callable[[T, T], T],
+    runner: Runner,
+    on_done: OnDone | None,
+) -> T:
+    """Return the items' results combined in the fixed tree, on the runner's workers."""
+    ranges = batches(n_items)
+    with _errors_as_ours():
+        name, job, leaves = _submit_batches(_Job(fn, combine), ranges, runner)
+        nodes = dict(enumerate(leaves))
+        for left, right, made in tree_plan(len(ranges)):
+            pair = nodes.pop(left), nodes.pop(right)
+            nodes[made] = runner.client.submit(_combine, job, *pair, key=f"{name}-sum-{made}")
+        (root,) = nodes.values()
+        nodes.clear()
+        try:
+            _watch(leaves, ranges, runner, on_done)
+            total: T = aligned(root.result())
+        except BaseException:
+            root.cancel()
+            raise
+        return total
+
+
+def map_on_workers(
+    fn: Callable[[int], T], n_items: int, runner: Runner, on_done: OnDone | None
+) -> list[T]:
+    """Return the items' results in order, computed on the runner's workers."""
+    ranges = batches(n_items)
+    with _errors_as_ours():
+        _, _, leaves = _submit_batches(_Job(fn, None), ranges, runner)
+        _watch(list(leaves), ranges, runner, on_done)
+        gathered = runner.client.gather(leaves)
+        return [aligned(item) for batch in gathered for item in batch]
+
+
+def _submit_batches(
+    job: _Job[T], ranges: list[tuple[int, int]], runner: Runner
+) -> tuple[str, Any, list[Any]]:
+    name = f"mixedflow-{uuid4().hex[:12]}"
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sending large graph")
+        held = runner.client.submit(_hold, job, key=f"{name}-job")
+    submit = runner.client.submit
+    leaves = [submit(_run_batch, held, a, b, key=f"{name}-leaf-{a}") for a, b in ranges]
+    return name, held, leaves
+
+
+def _watch(
+    leaves: list[Any], ranges: list[tuple[int, int]], runner: Runner, on_done: OnDone | None
+) -> None:
+    """Report progress until all leaves are done; raise what the first failed one raised.
+
+    ``leaves`` is emptied, so that workers keep only what the caller, or the tree, still needs.
+    """
+    from distributed import as_completed
+
+    sizes = {leaf.key: stop - start for leaf, (start, stop) in zip(leaves, ranges, strict=True)}
+    total, count = ranges[-1][1], 0
+    done = as_completed(leaves, loop=runner.client.loop)  # type: ignore[no-untyped-call]
+    leaves.clear()
+    for future in done:
+        if future.status != "finished":
+            future.result()
+        count += sizes[future.key]
+        if on_done is not None:
+            on_done(count, total)
+
+
+@contextmanager
+def _errors_as_ours() -> Iterator[None]:
+    """Let our own errors through as they are; say what lost workers mean."""
+    from distributed import KilledWorker
+    from distributed.client import FutureCancelledError
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield
+    except MixedflowError:
+        raise
+    except KilledWorker as error:
+        raise WorkerError(
+            "a worker died several times at the same work, mostly for want of memory; "
+            "give workers more memory or prepare the data in smaller parts"
+        ) from error
+    except (FutureCancelledError, CommClosedError) as error:
+        raise WorkerError(f"the Dask scheduler was lost while it computed: {error}") from error

@@ -1,0 +1,43 @@
+"""How many threads the numerical libraries use: what the worker was given, never the machine's.
+
+Imports nothing heavy: a command can set the environment before the libraries are loaded. Stands
+outside the equations of ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+import os
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """Return the environment variables that hold BLAS, OpenMP, Arrow and Numba to ``threads``."""
+    return dict.fromkeys(THREAD_VARIABLES, str(max(threads, 1)))
+
+
+def set_thread_environment(threads: int) -> None:
+    """Set the variables in this process; to be called before numpy is imported."""
+    os.environ.update(thread_environment(threads))
+
+
+def limit_loaded_libraries(threads: int) -> None:
+    """Hold libraries that are loaded already to ``threads``: Arrow's pool and Numba's."""
+    import sys
+
+    count = max(threads, 1)
+    if "pyarrow" in sys.modules:
+        import pyarrow as pa
+
+        pa.set_cpu_count(count)
+    if "numba" in sys.modules:
+        import numba
+
+        numba.set_num_threads(min(count, int(os.environ.get("NUMBA_NUM_THREADS", count))))

@@ -1,0 +1,170 @@
+"""The same bits whatever runs the tasks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from operator import add
+
+import numpy as np
+import pytest
+
+from mixedflow.errors import ConfigError, DataError
+from mixedflow.parallel import (
+    SYNCHRONOUS,
+    WorkerError,
+    aligned,
+    map_each,
+    map_reduce,
+    open_runner,
+    tree_plan,
+)
+from mixedflow.parallel.tree import batches, fold
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    values: np.ndarray
+    count: int
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(self.values + other.values, self.count + other.count)
+
+
+def rough(index: int) -> Sums:
+    rng = np.random.default_rng(index)
+    return Sums(rng.normal(size=50) * 10.0 ** rng.integers(-9, 9, 50), 1)
+
+
+def refuse(index: int) -> Sums:
+    if index == 11:
+        raise DataError("data.csv, data row 12: column 'y' has the value 'abc'")
+    return rough(index)
+
+
+def walk(n: int, plan: list[tuple[int, int, int]]) -> str:
+    nodes = {i: str(i) for i in range(n)}
+    for left, right, made in plan:
+        nodes[made] = f"({nodes.pop(left)}+{nodes.pop(right)})"
+    (root,) = nodes.values()
+    return root
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 7, 8, 11, 64, 100, 129])
+def test_tree_is_the_streamed_one_whatever_the_batches(n: int) -> None:
+    text = walk(n, tree_plan(n))
+    pair = "({}+{})".format
+    assert fold(map(str, range(n)), pair) == text
+    for tasks in (1, 2, 3, 7, 64):
+        parts = [fold(map(str, range(a, b)), pair) for a, b in batches(n, tasks)]
+        assert len(parts) <= tasks
+        assert fold(parts, pair) == text
+        over = walk(len(parts), tree_plan(len(parts)))
+        assert over.count("+") == len(parts) - 1
+
+
+def test_tree_is_shallow() -> None:
+    depth = dict.fromkeys(range(1000), 0)
+    for left, right, made in tree_plan(1000):
+        depth[made] = 1 + max(depth[left], depth[right])
+    assert max(depth.values()) == 10
+
+
+def test_threads_give_the_same_bits_and_count() -> None:
+    seen: list[tuple[int, int]] = []
+    one = map_reduce(rough, 37, add)
+    with open_runner("threads", workers=3) as runner:
+        other = map_reduce(rough, 37, add, runner=runner, on_done=lambda a, b: seen.append((a, b)))
+        assert [s.values[0] for s in map_each(rough, 5, runner=runner)] == [
+            rough(i).values[0] for i in range(5)
+        ]
+        with pytest.raises(DataError, match="data row 12"):
+            map_reduce(refuse, 37, add, runner=runner)
+    assert np.array_equal(one.values, other.values)
+    assert seen == [(i, 37) for i in range(1, 38)]
+    assert other.count == 37
+
+
+def test_order_matters_for_these_numbers() -> None:
+    one = map_reduce(rough, 37, add)
+    plain = rough(0)
+    for i in range(1, 37):
+        plain = plain + rough(i)
+    assert not np.array_equal(one.values, plain.values)
+
+
+def test_local_workers_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = map_reduce(rough, 37, add)
+    seen: list[int] = []
+    with open_runner("processes", workers=2, threads_per_worker=1, memory_limit=2 << 30) as runner:
+        assert runner.client.scheduler.address.startswith("tcp://127.0.0.1:")
+        workers = runner.client.scheduler_info()["workers"]
+        assert all(name.startswith("tcp://127.0.0.1:") for name in workers)
+        two = map_reduce(rough, 37, add, runner=runner, on_done=lambda a, _: seen.append(a))
+        monkeypatch.setattr("mixedflow.parallel.distributed_tasks.batches", lambda n: batches(n, 5))
+        few = map_reduce(rough, 37, add, runner=runner)
+        each = map_each(rough, 6, runner=runner)
+        with pytest.raises(DataError) as caught:
+            map_reduce(refuse, 37, add, runner=runner)
+        threads = runner.client.submit(_threads).result()
+        with open_runner("address", address=runner.client.scheduler.address) as again:
+            three = map_reduce(rough, 37, add, runner=again)
+    assert np.array_equal(one.values, two.values)
+    assert np.array_equal(one.values, few.values)
+    assert np.array_equal(one.values, three.values)
+    assert seen == list(range(1, 38))
+    assert [s.count for s in each] == [1] * 6
+    assert np.array_equal(each[5].values, rough(5).values)
+    assert type(caught.value) is DataError
+    assert str(caught.value) == "data.csv, data row 12: column 'y' has the value 'abc'"
+    assert threads == ("1", "1")
+
+
+def _threads() -> tuple[str | None, str | None]:
+    import os
+
+    return os.environ.get("OPENBLAS_NUM_THREADS"), os.environ.get("NUMBA_NUM_THREADS")
+
+
+def test_unaligned_arrays_are_brought_into_line() -> None:
+    raw = np.zeros(81, dtype=np.uint8)[1:].view(np.float64)
+    assert not raw.flags.aligned
+    made = aligned({"a": [Sums(raw, 1)], "b": (raw, 2)})
+    assert made["a"][0].values.flags.aligned
+    assert made["b"][0].flags.aligned
+    fine = Sums(np.zeros(3), 1)
+    assert aligned(fine) is fine
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "thread"}, "did you mean 'threads'"),
+        ({"kind": "threads", "workers": 0}, "workers must be 1 or more"),
+        ({"kind": "address"}, "address is needed"),
+        ({"kind": "processes", "memory_limit": 0}, "memory limit must be positive"),
+    ],
+)
+def test_bad_runners_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message), open_runner(**options):
+        pass
+
+
+def test_absent_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mixedflow.parallel.runner.CONNECT_TIMEOUT", "1s")
+    with (
+        pytest.raises(WorkerError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"),
+        open_runner("address", address="tcp://127.0.0.1:9"),
+    ):
+        pass
+
+
+def test_default_runner_never_imports_dask() -> None:
+    code = (
+        "import sys; from mixedflow.parallel import map_reduce, open_runner\n"
+        "with open_runner() as r: assert map_reduce(float, 5, float.__add__, runner=r) == 10\n"
+        "assert not {'dask', 'distributed'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert SYNCHRONOUS.kind == "synchronous"
