@@ -1,12 +1,13 @@
 """The manual of the configuration's keys and its JSON schema, written from the models.
 
-``python -m mixedflow.config.manual`` writes both; a test fails when they are out of step. Stands
-outside the equations of ``docs/algorithm.md``.
+``python -m mixedflow.config.manual --fix`` writes both; a test fails when they are out of step.
+Stands outside the equations of ``docs/algorithm.md``.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import types
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -22,7 +23,7 @@ SCHEMA = Path("workflow/schemas/config.schema.json")
 _HEAD = """\
 # The configuration file
 
-*Written from `mixedflow/config/models.py` by `python -m mixedflow.config.manual`; edit there.*
+*Written by `python -m mixedflow.config.manual --fix` from `mixedflow/config/models.py`: edit it.*
 
 `config/config.yaml` says what is analysed. It is checked before anything runs: an unknown key, a
 wrong value or a name that does not exist ends the run with one sentence. What changes only where
@@ -73,15 +74,17 @@ def schema() -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def write(root: Path) -> list[Path]:
-    """Write both files below ``root``; return those that changed."""
-    changed = []
+def update(root: Path, *, fix: bool) -> list[Path]:
+    """Return which of the two files below ``root`` are out of step; write them with ``fix``."""
+    stale = []
     for path, text in ((root / MANUAL, manual()), (root / SCHEMA, schema())):
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path)
+        if fix:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-            changed.append(path)
-    return changed
+    return stale
 
 
 def _sections() -> list[tuple[str, str, type[BaseModel]]]:
@@ -157,6 +160,14 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
     return annotation if is_model else None
 
 
+def main(arguments: list[str]) -> int:
+    """Name the files that are out of step, or write them with ``--fix``; 1 when any is left."""
+    fix = "--fix" in arguments
+    stale = update(Path(__file__).parents[2], fix=fix)
+    for path in stale:
+        print(f"{'wrote' if fix else 'out of step:'} {path}")  # noqa: T201
+    return 1 if stale and not fix else 0
+
+
 if __name__ == "__main__":
-    for changed_path in write(Path(__file__).parents[2]):
-        print(f"wrote {changed_path}")  # noqa: T201
+    sys.exit(main(sys.argv[1:]))

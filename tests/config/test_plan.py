@@ -1,0 +1,108 @@
+"""What the rules get: one design for models that share it, and options that say all and no more."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from mixedflow.config import check_config
+from mixedflow.config.plan import commands_on_path, make_plan
+from mixedflow.errors import FormulaError
+
+
+def plan_of(**changes):
+    content = {
+        "data": {
+            "d": {"path": "d.csv", "types": {"g": "category"}, "levels": {"s": ["a, b", "c"]}}
+        },
+        "models": {
+            "full": {"data": "d", "formula": "y ~ x + (x | g)"},
+            "diagonal": {"data": "d", "formula": "y ~ x + (x || g)", "reml": False},
+            "other": {"data": "d", "formula": "y ~ 1 + (1 | g)", "weights": "w"},
+        },
+    }
+    return make_plan(check_config({**content, **changes}))
+
+
+def test_models_of_one_design_share_it():
+    plan = plan_of()
+    assert plan.designs["full"] == plan.designs["diagonal"] != plan.designs["other"]
+    assert plan.sharing("d", plan.designs["full"]) == ["diagonal", "full"]
+
+
+def test_options_are_quoted_for_the_shell():
+    plan = plan_of()
+    assert shlex.split(plan.prepare_options("d")) == [
+        "--type=g=category",
+        '--levels=s=["a, b", "c"]',
+    ]
+    assert shlex.split(plan.fit_options("diagonal")) == [
+        "y ~ x + (x || g)",
+        "--missing=drop",
+        '--levels=s=["a, b", "c"]',
+        "--ml",
+        "--method=auto",
+        "--allow-nonconverged",
+    ]
+    assert "--weights=w" in plan.fit_options("other")
+    assert shlex.split(plan.condense_formula("d", plan.designs["full"])) == ["y ~ x + (x || g)"]
+
+
+def test_control_reaches_the_fit_only():
+    plan = plan_of(control={"max_iter": 7, "tolerance": 1e-6, "nonconverged": "error"})
+    options = shlex.split(plan.fit_options("full"))
+    assert {"--max-iter=7", "--tolerance=1e-06"} <= set(options)
+    assert "--allow-nonconverged" not in options
+    assert plan.condense_options("d", plan.designs["full"]) == plan_of().condense_options(
+        "d", plan_of().designs["full"]
+    )
+
+
+def test_dask_follows_the_threads_that_snakemake_gives():
+    plan = plan_of(dask={"kind": "processes", "workers": 8, "threads": 2, "memory": "16 GB"})
+    assert (plan.threads, plan.memory_mb) == (16, 16000)
+    assert shlex.split(plan.dask_options(4, 3000)) == [
+        "--dask=processes",
+        "--workers=2",
+        "--threads=2",
+        "--memory=3000 MB",
+    ]
+
+
+def test_a_formula_that_cannot_be_read_names_its_model():
+    with pytest.raises(FormulaError, match=r"my\.yaml: models\.m\.formula: "):
+        make_plan(
+            check_config(
+                {
+                    "data": {"d": {"path": "d.csv"}},
+                    "models": {"m": {"data": "d", "formula": "y ~ x + (1 | "}},
+                }
+            ),
+            "my.yaml",
+        )
+
+
+def test_data_files_are_the_files_that_are_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("parts")
+    folder.mkdir()
+    for name in ("b.parquet", "a.parquet", ".hidden", "_SUCCESS"):
+        (folder / name).touch()
+    data = {"d": {"path": "parts"}, "e": {"path": "parts/*.parquet"}, "f": {"path": "none/*.csv"}}
+    models = {"m": {"data": "d", "formula": "y ~ 1 + (1 | g)"}}
+    plan = make_plan(check_config({"data": data, "models": models}))
+    assert plan.data_files("d") == plan.data_files("e") == ["parts/a.parquet", "parts/b.parquet"]
+    assert plan.data_files("f") == ["none/*.csv"]
+    (folder / ".snakemake_timestamp").touch()
+    assert plan.data_files("d") == ["parts"]
+
+
+def test_the_own_commands_come_first(monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin")
+    commands_on_path()
+    commands_on_path()
+    assert os.environ["PATH"].split(os.pathsep) == [str(Path(sys.executable).parent), "/usr/bin"]
