@@ -1,0 +1,51 @@
+"""Compiled per-row loops of condensing; their NumPy twins stand in ``condense.py``.
+
+Stands at "Condensing" in ``docs/algorithm.md``. Imported only when a partition is large enough,
+because the import itself costs more than a small fit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+
+from mixedflow.design.types import Float, Int
+
+
+def _compiled(function: Any) -> Any:
+    return numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function)
+
+
+@_compiled
+def accumulate_factor(codes: Int, Z: Float, XY: Float, w: Float, ZtBZ: Float, ZtBXY: Float) -> None:
+    """Add z_i w_i z_i' and z_i w_i [x_i y_i]' to the sums of row i's level, in place.
+
+    Shapes: codes (n,), Z (n, Q), XY (n, P + t), w (n,), ZtBZ (m, Q, Q), ZtBXY (m, Q, P + t).
+    """
+    n, Q = Z.shape
+    width = XY.shape[1]
+    for i in range(n):
+        g = codes[i]
+        for a in range(Q):
+            za = Z[i, a] * w[i]
+            for b in range(Q):
+                ZtBZ[g, a, b] += za * Z[i, b]
+            for c in range(width):
+                ZtBXY[g, a, c] += za * XY[i, c]
+
+
+@_compiled
+def accumulate_pair(codes: Int, Zf: Float, Zh: Float, w: Float, ZtBZ: Float) -> None:
+    """Add z_fi w_i z_hi' to the sum of row i's pair of levels, in place.
+
+    Shapes: codes (n,), Zf (n, Q_f), Zh (n, Q_h), w (n,), ZtBZ (m, Q_f, Q_h).
+    """
+    n, Qf = Zf.shape
+    Qh = Zh.shape[1]
+    for i in range(n):
+        g = codes[i]
+        for a in range(Qf):
+            za = Zf[i, a] * w[i]
+            for b in range(Qh):
+                ZtBZ[g, a, b] += za * Zh[i, b]

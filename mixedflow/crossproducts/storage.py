@@ -1,0 +1,199 @@
+"""Sums on disk: one folder, arrays without pickle beside a manifest, verified on reading.
+
+Stands at "Sums" in ``docs/algorithm.md``; the format is DESIGN 4's. ``arrays.npz`` holds the
+numbers, ``manifest.json`` the format version, the columns and the SHA-256 of the arrays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixedflow.crossproducts.types import CrossProducts, FactorSums, KeyedSums, PairSums
+from mixedflow.data.atomic import atomic_folder
+from mixedflow.design.types import DesignInfo, FactorDesign, Pilots
+from mixedflow.errors import StoredFileError
+
+FORMAT_VERSION = 1
+
+
+def save_crossproducts(sums: CrossProducts, folder: Path | str) -> None:
+    """Write the sums to a folder; it appears whole or not at all."""
+    with atomic_folder(Path(folder)) as place:
+        arrays = _arrays_of(sums)
+        np.savez(place / "arrays.npz", allow_pickle=False, **arrays)
+        manifest = {
+            "format": "mixedflow-crossproducts",
+            "format_version": FORMAT_VERSION,
+            "arrays_sha256": _sha256(place / "arrays.npz"),
+            "rows_in": sums.rows_in,
+            "missing": dict(sums.missing),
+            "info": info_to_json(sums.info),
+            "keys": [_key_to_json(key, part) for key, part in sums.keyed.items()],
+        }
+        (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def load_crossproducts(folder: Path | str) -> CrossProducts:
+    """Read sums that :func:`save_crossproducts` wrote.
+
+    Raises
+    ------
+    StoredFileError
+        if a file is missing, damaged, or of another format version.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    path = folder / "arrays.npz"
+    if not path.is_file():
+        raise StoredFileError(f"cross-products '{folder}' have no arrays.npz; condense them again")
+    if _sha256(path) != manifest["arrays_sha256"]:
+        raise StoredFileError(
+            f"cross-products '{folder}' are damaged: arrays.npz does not match the checksum in "
+            "manifest.json; condense them again"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        info = info_from_json(manifest["info"], arrays)
+        keyed = {tuple(k["key"]): _keyed_from(k, arrays) for k in manifest["keys"]}
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise StoredFileError(f"cross-products '{folder}' cannot be read: {error}") from error
+    return CrossProducts(info, keyed, manifest["rows_in"], manifest["missing"])
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoredFileError(
+            f"no cross-products at '{folder}': manifest.json is missing"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise StoredFileError(f"'{path}' cannot be read: {error}") from error
+    version = manifest.get("format_version")
+    if version != FORMAT_VERSION or manifest.get("format") != "mixedflow-crossproducts":
+        raise StoredFileError(
+            f"'{path}' is not of a format this version reads: found version {version!r}, "
+            f"allowed is {FORMAT_VERSION}"
+        )
+    return manifest
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _arrays_of(sums: CrossProducts) -> dict[str, Any]:
+    pilots = sums.info.pilots
+    arrays: dict[str, Any] = {
+        "pilot/x_shift": pilots.x_shift,
+        "pilot/x_scale": pilots.x_scale,
+        "pilot/y_shift": pilots.y_shift,
+        "pilot/y_scale": pilots.y_scale,
+    }
+    for f, (shift, scale) in enumerate(zip(pilots.z_shift, pilots.z_scale, strict=True)):
+        arrays[f"pilot/z{f}_shift"], arrays[f"pilot/z{f}_scale"] = shift, scale
+    for key, part in sums.keyed.items():
+        arrays |= _arrays_of_key(f"sums/{key[0]}_{key[1]}", part)
+    return arrays
+
+
+def _arrays_of_key(root: str, part: KeyedSums) -> dict[str, Any]:
+    arrays: dict[str, Any] = {
+        f"{root}/{name}": getattr(part, name) for name in ("XtBX", "XtBy", "ytBy")
+    }
+    for f, factor in enumerate(part.factors):
+        for name in ("levels", "ZtBZ", "ZtBX", "ZtBy"):
+            arrays[f"{root}/factor{f}/{name}"] = getattr(factor, name)
+    for (f, h), pair in part.pairs.items():
+        for name in ("rows", "cols", "ZtBZ"):
+            arrays[f"{root}/pair{f}_{h}/{name}"] = getattr(pair, name)
+    return arrays
+
+
+def _key_to_json(key: tuple[int, int], part: KeyedSums) -> dict[str, Any]:
+    return {
+        "key": list(key),
+        "n_obs": part.n_obs,
+        "sum_log_weight": part.sum_log_weight,
+        "factors": len(part.factors),
+        "pairs": [list(pair) for pair in part.pairs],
+    }
+
+
+def _keyed_from(entry: dict[str, Any], arrays: dict[str, Any]) -> KeyedSums:
+    root = "sums/{}_{}".format(*entry["key"])
+    return KeyedSums(
+        n_obs=entry["n_obs"],
+        sum_log_weight=entry["sum_log_weight"],
+        XtBX=arrays[f"{root}/XtBX"],
+        XtBy=arrays[f"{root}/XtBy"],
+        ytBy=arrays[f"{root}/ytBy"],
+        factors=tuple(
+            FactorSums(
+                *(arrays[f"{root}/factor{f}/{n}"] for n in ("levels", "ZtBZ", "ZtBX", "ZtBy"))
+            )
+            for f in range(entry["factors"])
+        ),
+        pairs={
+            (f, h): PairSums(*(arrays[f"{root}/pair{f}_{h}/{n}"] for n in ("rows", "cols", "ZtBZ")))
+            for f, h in entry["pairs"]
+        },
+    )
+
+
+def info_to_json(info: DesignInfo) -> dict[str, Any]:
+    """Return the names of the columns as plain JSON; the pilots go with the arrays."""
+    return {
+        "traits": list(info.traits),
+        "x_columns": list(info.x_columns),
+        "intercept": info.intercept,
+        "weighted": info.weighted,
+        "z_intercept": list(info.z_intercept),
+        "factors": [
+            {
+                "name": f.name,
+                "variables": list(f.variables),
+                "columns": list(f.columns),
+                "n_levels": f.n_levels,
+            }
+            for f in info.factors
+        ],
+    }
+
+
+def info_from_json(data: dict[str, Any], arrays: dict[str, Any]) -> DesignInfo:
+    """Return the design that :func:`info_to_json` described, with the pilots of ``arrays``."""
+    count = range(len(data["factors"]))
+    pilots = Pilots(
+        x_shift=arrays["pilot/x_shift"],
+        x_scale=arrays["pilot/x_scale"],
+        y_shift=arrays["pilot/y_shift"],
+        y_scale=arrays["pilot/y_scale"],
+        z_shift=tuple(arrays[f"pilot/z{f}_shift"] for f in count),
+        z_scale=tuple(arrays[f"pilot/z{f}_scale"] for f in count),
+    )
+    factors = tuple(
+        FactorDesign(f["name"], tuple(f["variables"]), tuple(f["columns"]), f["n_levels"])
+        for f in data["factors"]
+    )
+    return DesignInfo(
+        tuple(data["traits"]),
+        tuple(data["x_columns"]),
+        data["intercept"],
+        factors,
+        tuple(data["z_intercept"]),
+        pilots,
+        data["weighted"],
+    )

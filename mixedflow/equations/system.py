@@ -1,0 +1,295 @@
+"""The sums that one model needs, in the columns that its equations are solved in.
+
+Stands at "From sums to equations" in ``docs/algorithm.md``. Stored columns are shifted and scaled
+by pilots. The fixed effects are solved in stored columns and carried back at the end. A random
+term's covariance is the user's: with Z = Z~ A (A small), Z u = Z~ (A u), so only the q x q factor
+of G ever meets the shift and no digits are lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from mixedflow.crossproducts.types import ONLY_KEY, CrossProducts, FactorSums, KeyedSums, PairSums
+from mixedflow.design.types import DesignInfo, Float, Int, TermDesign
+from mixedflow.equations.expand import expanded
+from mixedflow.errors import FitError, UnsupportedError
+from mixedflow.linalg.aliasing import independent_columns
+
+SPAN_TOLERANCE = 1e-10
+"""Relative residual of the constant column below which X is taken to span it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactorSystem:
+    """One grouping factor's sums; Q stored columns, q columns in the model, L levels.
+
+    Attributes
+    ----------
+    name : the factor
+    ZtBZ : (L, Q, Q), ZtBX : (L, Q, p), ZtBy : (L, Q)
+    basis : (Q, q), A in Z = Z~ A
+    terms : indices of the model's terms on this factor
+    slices : for each of them its columns among the q
+    """
+
+    name: str
+    ZtBZ: Float
+    ZtBX: Float
+    ZtBy: Float
+    basis: Float
+    terms: tuple[int, ...]
+    slices: tuple[slice, ...]
+
+    @property
+    def n_levels(self) -> int:
+        """L."""
+        return int(self.ZtBZ.shape[0])
+
+    @property
+    def dim(self) -> int:
+        """q, the model's columns on this factor."""
+        return int(self.basis.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class PairSystem:
+    """Z_f'B Z_h of two factors, as a list of pairs and as a sparse matrix.
+
+    Attributes
+    ----------
+    rows, cols : (m,) level indices, sorted by (row, col)
+    ZtBZ : (m, Q_f, Q_h)
+    matrix : (L_f Q_f, L_h Q_h) compressed rows
+    """
+
+    rows: Int
+    cols: Int
+    ZtBZ: Float
+    matrix: csr_array
+
+
+@dataclass(frozen=True, slots=True)
+class FixedScale:
+    """How coefficients of stored columns become the user's: beta = y_scale T b + constant.
+
+    Attributes
+    ----------
+    transform : (p, p), T
+    constant : (p,)
+    y_scale : scale of the response
+    log_det : 2 sum log(scale of X columns), what log|X'V^-1 X| gains in the user's units
+    """
+
+    transform: Float
+    constant: Float
+    y_scale: float
+    log_det: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSystem:
+    """Sums of one model with independent (or weighted) residuals and one trait.
+
+    Attributes
+    ----------
+    n_obs : rows; p : rank of X
+    XtBX : (p, p), XtBy : (p,), ytBy : scalar
+    factors, pairs : see :class:`FactorSystem`, :class:`PairSystem`
+    terms : the random terms
+    kept, aliased : indices into the design's X columns
+    alias_note : sentence on the aliased columns, or empty
+    fixed_scale : the way back to the user's units
+    sum_log_weight : sum of log w
+    """
+
+    n_obs: int
+    XtBX: Float
+    XtBy: Float
+    ytBy: float
+    factors: tuple[FactorSystem, ...]
+    pairs: Mapping[tuple[int, int], PairSystem]
+    terms: tuple[TermDesign, ...]
+    kept: Int
+    aliased: Int
+    fixed_scale: FixedScale
+    sum_log_weight: float
+
+    @property
+    def p(self) -> int:
+        """Rank of X."""
+        return int(self.XtBX.shape[0])
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Number of columns of each random term."""
+        return tuple(len(term.columns) for term in self.terms)
+
+
+def model_system(
+    sums: CrossProducts, terms: Sequence[TermDesign], *, trait: int = 0
+) -> ModelSystem:
+    """Return the sums of the model's own columns, aliased columns of X left out.
+
+    Parameters
+    ----------
+    sums : of a design that holds the model's columns
+    terms : the model's random terms
+    trait : which response
+
+    Raises
+    ------
+    FitError
+        if no fixed-effect column or too few rows are left.
+    """
+    if set(sums.keyed) != {ONLY_KEY}:
+        raise UnsupportedError("only independent or weighted residuals can be solved so far")
+    part = sums.keyed[ONLY_KEY]
+    lead = int(sums.constant)
+    aliases = independent_columns(part.XtBX[lead:, lead:])
+    kept = np.asarray(aliases.kept, dtype=np.int64)
+    _check_rows(part.n_obs, len(kept))
+    at = kept + lead
+    response = _response(sums.info, part, at, trait)
+    used = sorted({term.factor for term in terms})
+    return ModelSystem(
+        n_obs=part.n_obs,
+        XtBX=part.XtBX[np.ix_(at, at)],
+        XtBy=part.XtBy[at, trait] + response.shift * part.XtBX[at, 0],
+        ytBy=_squared_response(part, trait, response.shift),
+        factors=tuple(_factor_system(sums, f, terms, at, (trait, response.shift)) for f in used),
+        pairs=_pair_systems(part, used),
+        terms=_renumbered(terms, used),
+        kept=kept,
+        aliased=np.asarray(aliases.aliased, dtype=np.int64),
+        fixed_scale=_fixed_scale(sums.info, kept, response.unit, trait),
+        sum_log_weight=part.sum_log_weight,
+    )
+
+
+def _check_rows(n_obs: int, rank: int) -> None:
+    if rank == 0:
+        raise FitError("the model has no fixed-effect column; write at least the intercept, y ~ 1")
+    if n_obs <= rank:
+        raise FitError(
+            f"{n_obs} rows are too few for {rank} fixed-effect coefficients; more rows than "
+            "coefficients are needed"
+        )
+
+
+class _Response(NamedTuple):
+    """How the pilot shift of y is undone: add ``shift`` constants, or let X's ``unit`` carry it."""
+
+    shift: float
+    unit: Float
+
+
+def _response(info: DesignInfo, part: KeyedSums, at: Int, trait: int) -> _Response:
+    """Return c with 1 = X c where X spans the constant; otherwise the shift in units of y's scale.
+
+    A coefficient takes a shift of y back only if X spans the constant column, as y ~ 0 + group
+    does without naming it.
+    """
+    if info.intercept is not None:
+        return _Response(0.0, (at == info.intercept).astype(float))
+    one = part.XtBX[at, 0]
+    unit = np.linalg.solve(part.XtBX[np.ix_(at, at)], one)
+    left = part.XtBX[0, 0] - unit @ one
+    if left <= SPAN_TOLERANCE * part.XtBX[0, 0]:
+        return _Response(0.0, unit)
+    pilots = info.pilots
+    return _Response(float(pilots.y_shift[trait] / pilots.y_scale[trait]), np.zeros(len(at)))
+
+
+def _squared_response(part: KeyedSums, trait: int, shift: float) -> float:
+    squared = part.ytBy[trait, trait]
+    if shift:
+        squared += 2 * shift * part.XtBy[0, trait] + shift**2 * part.XtBX[0, 0]
+    return float(squared)
+
+
+def _fixed_scale(info: DesignInfo, kept: Int, unit: Float, trait: int) -> FixedScale:
+    scale, shift = info.pilots.x_scale[kept], info.pilots.x_shift[kept]
+    transform = np.diag(1.0 / scale)
+    if info.intercept is not None:
+        transform[kept == info.intercept, :] -= shift / scale
+    return FixedScale(
+        transform=transform,
+        constant=info.pilots.y_shift[trait] * (transform @ unit),
+        y_scale=float(info.pilots.y_scale[trait]),
+        log_det=float(2.0 * np.log(scale).sum()),
+    )
+
+
+def _factor_system(
+    sums: CrossProducts, f: int, terms: Sequence[TermDesign], at: Int, response: tuple[int, float]
+) -> FactorSystem:
+    stored = sums.keyed[ONLY_KEY].factors[f]
+    factor = sums.info.factors[f]
+    if len(stored.levels) != factor.n_levels:
+        stored = _all_levels(stored, factor.n_levels)
+    trait, shift = response
+    mine = [j for j, term in enumerate(terms) if term.factor == f]
+    stops = np.cumsum([len(terms[j].columns) for j in mine])
+    columns = [column for j in mine for column in terms[j].columns]
+    ZtBy = stored.ZtBy[:, :, trait]
+    return FactorSystem(
+        name=factor.name,
+        ZtBZ=stored.ZtBZ,
+        ZtBX=np.ascontiguousarray(stored.ZtBX[:, :, at]),
+        ZtBy=ZtBy + shift * stored.ZtBX[:, :, 0] if shift else np.ascontiguousarray(ZtBy),
+        basis=_z_basis(sums.info, f)[:, columns],
+        terms=tuple(mine),
+        slices=tuple(
+            slice(int(b) - len(terms[j].columns), int(b)) for j, b in zip(mine, stops, strict=True)
+        ),
+    )
+
+
+def _z_basis(info: DesignInfo, f: int) -> Float:
+    """Return A in Z = Z~ A: a column is its scale times the stored one, plus its shift."""
+    A = np.diag(info.pilots.z_scale[f])
+    constant = info.z_intercept[f]
+    if constant is not None:
+        A[constant, :] += info.pilots.z_shift[f]
+    return A
+
+
+def _all_levels(stored: FactorSums, n_levels: int) -> FactorSums:
+    """Return the sums with a zero for every level that no row has."""
+
+    def spread(values: Float) -> Float:
+        out = np.zeros((n_levels, *values.shape[1:]))
+        out[stored.levels] = values
+        return out
+
+    arrays = (spread(values) for values in (stored.ZtBZ, stored.ZtBX, stored.ZtBy))
+    return FactorSums(np.arange(n_levels), *arrays)
+
+
+def _renumbered(terms: Sequence[TermDesign], used: list[int]) -> tuple[TermDesign, ...]:
+    """Return the terms with factors counted among those that the model uses."""
+    return tuple(replace(term, factor=used.index(term.factor)) for term in terms)
+
+
+def _pair_systems(part: KeyedSums, used: list[int]) -> dict[tuple[int, int], PairSystem]:
+    return {
+        (i, j): _pair_system(part.pairs[f, h], len_f=_levels(part, f), len_h=_levels(part, h))
+        for i, f in enumerate(used)
+        for j, h in enumerate(used)
+        if i < j
+    }
+
+
+def _levels(part: KeyedSums, f: int) -> int:
+    return int(part.factors[f].levels[-1]) + 1
+
+
+def _pair_system(pair: PairSums, *, len_f: int, len_h: int) -> PairSystem:
+    matrix = expanded(pair.rows, pair.cols, pair.ZtBZ, (len_f, len_h))
+    return PairSystem(pair.rows, pair.cols, pair.ZtBZ, matrix)

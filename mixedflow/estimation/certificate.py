@@ -1,0 +1,230 @@
+"""The convergence certificate: what speaks for the fit, in figures that can be checked.
+
+Stands at "Certificate" in ``docs/algorithm.md`` (DESIGN 3.4): scaled score, decrement,
+definiteness of the information, a verdict per term on the boundary, monotonicity of the EM part,
+and -2 log-likelihood once more by LU factors instead of Cholesky factors and without elimination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from scipy.sparse import block_array, csc_array
+
+from mixedflow.design.types import Float
+from mixedflow.equations.engines import dense_matrix, stack
+from mixedflow.equations.expand import expanded, expanded_diagonal
+from mixedflow.equations.mme import MixedModelEquations
+from mixedflow.estimation.driver import FitState, TraceRow
+from mixedflow.estimation.likelihood import Evaluation
+
+DENSE_LIMIT = 1_500
+SPARSE_LIMIT = 20_000
+
+Row = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Evidence on convergence.
+
+    Attributes
+    ----------
+    converged : the driver's verdict
+    scaled_score : largest |dl/dtheta_i| / sqrt(information_ii), variances held at zero left out
+    decrement : g'H^-1g at the end
+    rel_change : size of the last Newton step relative to the parameters
+    smallest_eigenvalue : of the Newton matrix scaled to a unit diagonal; positive at a maximum
+    boundary : for every term its label and whether G is singular
+    em_monotone : whether no EM step lowered the likelihood
+    minus2ll : -2 log-likelihood as fitted
+    minus2ll_check : the same by another path, or NaN if the system is too large for it
+    check_path : which path
+    condition_fixed : condition number of X'V^-1X scaled to a unit diagonal
+    condition_information : condition number of the information, so scaled
+    """
+
+    converged: bool
+    scaled_score: float
+    decrement: float
+    rel_change: float
+    smallest_eigenvalue: float
+    boundary: tuple[tuple[str, bool], ...]
+    em_monotone: bool
+    minus2ll: float
+    minus2ll_check: float
+    check_path: str
+    condition_fixed: float
+    condition_information: float
+
+    def as_rows(self) -> list[Row]:
+        """Return (what, figure, verdict) with the verdict ``ok``, ``note`` or ``warning``."""
+        gap = abs(self.minus2ll - self.minus2ll_check)
+        agrees = bool(gap <= 1e-9 * max(1.0, abs(self.minus2ll)))
+        rows = [
+            ("converged", "yes" if self.converged else "no", _verdict(self.converged)),
+            ("scaled score", f"{self.scaled_score:.2e}", _verdict(self.scaled_score < 1e-3)),
+            ("decrement g'H^-1 g", f"{self.decrement:.2e}", _verdict(self.decrement < 1e-6)),
+            ("relative Newton step", f"{self.rel_change:.2e}", _verdict(self.rel_change < 1e-4)),
+            (
+                "smallest eigenvalue of the information",
+                f"{self.smallest_eigenvalue:.2e}",
+                "ok" if self.smallest_eigenvalue > 1e-8 else "note",
+            ),
+            *(
+                (
+                    f"boundary: {label}",
+                    "G is singular" if on else "interior",
+                    "note" if on else "ok",
+                )
+                for label, on in self.boundary
+            ),
+            ("EM steps monotone", "yes" if self.em_monotone else "no", _verdict(self.em_monotone)),
+        ]
+        if np.isnan(self.minus2ll_check):
+            return [*rows, ("-2 log-likelihood again", self.check_path, "note")]
+        return [
+            *rows,
+            (f"-2 log-likelihood by {self.check_path}", f"{gap:.1e} apart", _verdict(agrees)),
+        ]
+
+
+def _verdict(good: bool) -> str:
+    return "ok" if good else "warning"
+
+
+def certify(
+    state: FitState, settled: Evaluation, labels: Sequence[str], singular: Sequence[bool]
+) -> Certificate:
+    """Return the evidence at the end of a fit."""
+    newton = state.newton
+    nan = float("nan")
+    check, path = independent_minus2ll(settled)
+    return Certificate(
+        converged=state.converged,
+        scaled_score=newton.scaled_score if newton is not None else nan,
+        decrement=newton.decrement if newton is not None else nan,
+        rel_change=state.trace[-1].rel_change,
+        smallest_eigenvalue=newton.smallest if newton is not None else nan,
+        boundary=tuple(zip(labels, singular, strict=True)),
+        em_monotone=_monotone(state.trace),
+        minus2ll=settled.minus2ll,
+        minus2ll_check=check,
+        check_path=path,
+        condition_fixed=_condition(settled.solution.S_inverse),
+        condition_information=_free_condition(state),
+    )
+
+
+def _positive(values: Float) -> Float:
+    return np.where(values > 0, values, 1.0)
+
+
+def _condition(M: Float) -> float:
+    """Return the condition number of M scaled to a unit diagonal."""
+    scale = np.sqrt(_positive(np.abs(np.diag(M))))
+    return float(np.linalg.cond(M / np.outer(scale, scale)))
+
+
+def _free_condition(state: FitState) -> float:
+    if state.info is None or state.newton is None:
+        return float("nan")
+    free = state.newton.free
+    return _condition(state.info.hessian[np.ix_(free, free)])
+
+
+def _monotone(trace: Sequence[TraceRow]) -> bool:
+    steps = pairwise(trace)
+    return all(
+        after.minus2ll <= before.minus2ll + 1e-8 * max(1.0, abs(before.minus2ll))
+        for before, after in steps
+        if after.step in ("em", "px-em")
+    )
+
+
+def independent_minus2ll(evaluation: Evaluation) -> tuple[float, str]:
+    """Return -2 log-likelihood by LU of the equations, and the path's name.
+
+    The whole matrix [Z X] when it is small, LU level by level for one factor, sparse LU up to
+    20,000 random effects; NaN beyond.
+    """
+    solution = evaluation.solution
+    mme = solution.mme
+    size = sum(L * q for L, q in mme.random.shapes)
+    if size + mme.system.p <= DENSE_LIMIT:
+        return _from_parts(evaluation, *_dense_lu(mme)), "dense LU of the whole system"
+    if len(mme.ZtRZ) == 1:
+        return _from_parts(evaluation, *_levelwise_lu(mme)), "LU level by level"
+    if size <= SPARSE_LIMIT:
+        return _from_parts(evaluation, *_sparse_lu(mme)), "sparse LU"
+    return float("nan"), "not evaluated: the system is too large for the second path"
+
+
+Parts3 = tuple[float, float, float]
+
+
+def _from_parts(evaluation: Evaluation, random: float, fixed: float, ypy: float) -> float:
+    solution = evaluation.solution
+    swap = random - solution.logdet_random + ypy - solution.ypy
+    if evaluation.reml:
+        swap += fixed - solution.logdet_fixed
+    return evaluation.minus2ll + swap
+
+
+def _right_sides(mme: MixedModelEquations) -> Float:
+    return np.hstack([stack(mme.ZtRX), stack(tuple(Zy[:, :, None] for Zy in mme.ZtRy))])
+
+
+def _reduced(mme: MixedModelEquations, right: Float, solved: Float) -> tuple[float, float]:
+    """Return log|X'V^-1X| and y'Py by LU of the absorbed equations."""
+    p = mme.system.p
+    gram = np.block([[mme.XtRX, mme.XtRy[:, None]], [mme.XtRy[None, :], np.array([[mme.ytRy]])]])
+    gram = gram - right.T @ solved
+    ypy = gram[p, p] - gram[p, :p] @ np.linalg.solve(gram[:p, :p], gram[:p, p])
+    return float(np.linalg.slogdet(gram[:p, :p])[1]), float(ypy)
+
+
+def _dense_lu(mme: MixedModelEquations) -> Parts3:
+    M = dense_matrix(mme.random)
+    right = _right_sides(mme)
+    p = mme.system.p
+    whole = np.block([[M, right[:, :p]], [right[:, :p].T, mme.XtRX]])
+    r = np.concatenate([right[:, p], mme.XtRy])
+    random = float(np.linalg.slogdet(M)[1])
+    ypy = mme.ytRy - float(r @ np.linalg.solve(whole, r))
+    return random, float(np.linalg.slogdet(whole)[1]) - random, ypy
+
+
+def _levelwise_lu(mme: MixedModelEquations) -> Parts3:
+    M = mme.random.diagonal[0]
+    right = _right_sides(mme)
+    shape = (M.shape[0], M.shape[1], -1)
+    solved = np.asarray(np.linalg.solve(M, right.reshape(shape)).reshape(right.shape))
+    return float(np.linalg.slogdet(M)[1].sum()), *_reduced(mme, right, solved)
+
+
+def _sparse_lu(mme: MixedModelEquations) -> Parts3:
+    from scipy.sparse import csc_array
+    from scipy.sparse.linalg import splu
+
+    lu = splu(
+        csc_array(_sparse_matrix(mme)), options={"SymmetricMode": True}, diag_pivot_thresh=0.0
+    )
+    right = _right_sides(mme)
+    random = float(np.log(np.abs(lu.U.diagonal())).sum())
+    return random, *_reduced(mme, right, np.asarray(lu.solve(right)))
+
+
+def _sparse_matrix(mme: MixedModelEquations) -> csc_array:
+    shapes = mme.random.shapes
+    grid: list[list[Any]] = [[None] * len(shapes) for _ in shapes]
+    for f, part in enumerate(mme.random.diagonal):
+        grid[f][f] = expanded_diagonal(part)
+    for (f, h), (rows, cols, values) in mme.random.pairs.items():
+        grid[f][h] = expanded(rows, cols, values, (shapes[f][0], shapes[h][0]))
+        grid[h][f] = grid[f][h].T
+    return csc_array(block_array(grid))

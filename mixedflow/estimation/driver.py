@@ -1,0 +1,217 @@
+"""The one loop: steps until the likelihood's own curvature says that nothing is left to gain.
+
+Stands at "The driver" in ``docs/algorithm.md``. ``auto``: a few PX-EM steps, then Newton with the
+average information, a PX-EM step wherever no Newton step raises the likelihood. Convergence is
+judged by the decrement g'H^-1g and by the size of the Newton step, never by the change of the
+likelihood alone. Non-convergence is a state of the outcome.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixedflow.design.types import Float
+from mixedflow.equations.engines import Engine
+from mixedflow.equations.moments import Moments
+from mixedflow.equations.system import ModelSystem
+from mixedflow.errors import FitError
+from mixedflow.estimation.control import FitControl, Method
+from mixedflow.estimation.information import Information, information
+from mixedflow.estimation.likelihood import Evaluation, evaluate
+from mixedflow.estimation.parameters import (
+    VarianceParameters,
+    at_floor,
+    start_parameters,
+    term_scales,
+)
+from mixedflow.estimation.steps import (
+    NewtonStep,
+    ai_step,
+    em_step,
+    lifted,
+    px_em_step,
+)
+
+HALVINGS = 12
+"""Times a Newton step is halved before it is given up."""
+
+CHECK_EVERY = 10
+"""EM iterations between looks at the information."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """One iteration: the step that led to it and what was found there.
+
+    ``decrement`` and ``rel_change`` are NaN where the information was not looked at.
+    """
+
+    iteration: int
+    step: str
+    minus2ll: float
+    decrement: float
+    rel_change: float
+    halvings: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FitState:
+    """Where the driver stands; enough to go on from.
+
+    Attributes
+    ----------
+    evaluation : current parameters and likelihood
+    trace : rows so far
+    converged : whether the last look said so
+    info, newton : of the last look, or None
+    """
+
+    evaluation: Evaluation
+    trace: tuple[TraceRow, ...]
+    converged: bool = False
+    info: Information | None = None
+    newton: NewtonStep | None = None
+
+
+Progress = Callable[[TraceRow], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is fitted and how: fixed while the driver runs."""
+
+    system: ModelSystem
+    engine: type[Engine]
+    reml: bool
+    method: Method
+    control: FitControl
+
+    def evaluate(self, params: VarianceParameters) -> Evaluation:
+        """Return the likelihood at the parameters, pivots kept off zero."""
+        return evaluate(self.system, lifted(self.system, params), self.engine, reml=self.reml)
+
+
+def run_driver(
+    problem: Problem,
+    *,
+    start: VarianceParameters | None = None,
+    progress: Progress | None = None,
+) -> FitState:
+    """Return the state at which the fit converged, or after its last iteration."""
+    began = time.perf_counter()
+    params = start_parameters(problem.system) if start is None else start
+    evaluation = problem.evaluate(params)
+    state = FitState(evaluation, (TraceRow(0, "start", evaluation.minus2ll, *_UNSEEN, 0, 0.0),))
+    for iteration in range(1, problem.control.iterations(problem.method) + 1):
+        found = state.evaluation.moments()
+        state = _look(problem, state, found, iteration)
+        if state.converged:
+            break
+        moved = _move(problem, state, found, iteration)
+        if moved is None:
+            break
+        step, after, halvings = moved
+        row = TraceRow(
+            iteration, step, after.minus2ll, *_UNSEEN, halvings, time.perf_counter() - began
+        )
+        state = FitState(after, (*state.trace, row), info=state.info, newton=state.newton)
+        if progress is not None:
+            progress(row)
+    return _final_look(problem, state)
+
+
+_UNSEEN = (float("nan"), float("nan"))
+
+
+def _final_look(problem: Problem, state: FitState) -> FitState:
+    """Return the state with the information at its own parameters."""
+    if state.converged or not np.isnan(state.trace[-1].decrement):
+        return state
+    return _look(problem, state, state.evaluation.moments(), None)
+
+
+def _look(problem: Problem, state: FitState, found: Moments, iteration: int | None) -> FitState:
+    """Return the state with decrement, step size and verdict, where it is time to look."""
+    newton_method = problem.method in ("ai", "auto")
+    if iteration is not None and not newton_method and iteration % CHECK_EVERY:
+        return state
+    info = information(state.evaluation, found)
+    newton = ai_step(info, at_floor(problem.system, state.evaluation.params))
+    change = _relative_size(problem.system, state.evaluation.params, newton.step)
+    converged = (
+        newton.decrement < problem.control.tolerance
+        and change < problem.control.parameter_tolerance
+    )
+    last = state.trace[-1]
+    row = TraceRow(
+        last.iteration,
+        last.step,
+        last.minus2ll,
+        newton.decrement,
+        change,
+        last.halvings,
+        last.seconds,
+    )
+    return FitState(state.evaluation, (*state.trace[:-1], row), converged, info, newton)
+
+
+def _relative_size(system: ModelSystem, params: VarianceParameters, step: Float) -> float:
+    """Return max |step_i| / (|theta_i| + size of a term that matters), phi's step as it is."""
+    scales = [
+        np.full(len(theta), np.sqrt(params.sigma2 * np.diag(guess).max()))
+        for theta, guess in zip(params.theta, term_scales(system), strict=True)
+    ]
+    floor = np.concatenate([*scales, [1.0]])
+    floor[:-1] += np.abs(params.vector()[:-1])
+    return float(np.max(np.abs(step) / floor))
+
+
+Move = tuple[str, Evaluation, int]
+
+
+def _move(problem: Problem, state: FitState, found: Moments, iteration: int) -> Move | None:
+    """Return the step's name, the evaluation after it and the halvings; None if none helps."""
+    if problem.method == "em":
+        return "em", problem.evaluate(em_step(state.evaluation, found)), 0
+    px_first = problem.method == "auto" and iteration <= problem.control.em_steps
+    if problem.method == "px-em" or px_first:
+        return "px-em", problem.evaluate(px_em_step(state.evaluation, found)), 0
+    moved = _newton_move(problem, state)
+    if moved is not None or problem.method == "ai":
+        return moved
+    after = problem.evaluate(px_em_step(state.evaluation, found))
+    if after.minus2ll < state.evaluation.minus2ll:
+        return "px-em", after, 0
+    return None
+
+
+def _newton_move(problem: Problem, state: FitState) -> Move | None:
+    """Return the first of H^-1g, its half, its quarter, ... that raises the likelihood."""
+    assert state.newton is not None  # noqa: S101 - Newton methods look at every iteration
+    params, before = state.evaluation.params, state.evaluation.minus2ll
+    step = _limited(state.newton.step)
+    for halvings in range(HALVINGS + 1):
+        trial = params.with_vector(params.vector() + step * 0.5**halvings)
+        try:
+            after = problem.evaluate(trial)
+        except FitError:
+            continue
+        if np.isfinite(after.minus2ll) and after.minus2ll <= before + _noise(before):
+            return "ai", after, halvings
+    return None
+
+
+def _limited(step: Float) -> Float:
+    """Return the step with log sigma2 changing by 2 at most."""
+    limited: Float = step * min(1.0, 2.0 / max(abs(step[-1]), 1e-300))
+    return limited
+
+
+def _noise(value: float) -> float:
+    """Return the rounding error that two equal likelihoods may differ by."""
+    return 1e-12 * max(1.0, abs(value))

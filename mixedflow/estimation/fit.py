@@ -1,0 +1,220 @@
+"""From sums to estimates: solver, driver, boundary, certificate, in the user's units.
+
+Stands at "Fitting" in ``docs/algorithm.md``. No Dask, no files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mixedflow.crossproducts.types import CrossProducts
+from mixedflow.design.types import Float, Int, TermDesign
+from mixedflow.equations.choice import EnginePlan, plan_engine
+from mixedflow.equations.engines import Parts
+from mixedflow.equations.system import ModelSystem, model_system
+from mixedflow.estimation.boundary import settle, singular_terms
+from mixedflow.estimation.certificate import Certificate, certify
+from mixedflow.estimation.control import FitControl, Method, checked_method
+from mixedflow.estimation.driver import Problem, Progress, TraceRow, run_driver
+from mixedflow.estimation.likelihood import Evaluation, evaluate
+from mixedflow.estimation.parameters import VarianceParameters, term_factors
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """A fit in numbers, in the user's units unless said otherwise.
+
+    Attributes
+    ----------
+    reml, method, solver : how it was fitted
+    params : variance parameters in y's stored scale
+    G : (q_j, q_j) a term
+    sigma2 : residual variance
+    beta : (p,), vcov : (p, p), of the kept columns
+    kept, aliased : indices into the design's X columns
+    u : (L_f, q_f) a grouping factor, its terms' columns side by side
+    minus2ll : -2 log-likelihood (REML or ML)
+    n_obs, n_params : rows; fixed and variance parameters
+    converged : the driver's verdict
+    singular : a term whether its G is singular
+    trace : one row an iteration
+    certificate : evidence on convergence
+    seconds : of fitting
+    """
+
+    reml: bool
+    method: str
+    solver: str
+    params: VarianceParameters
+    G: tuple[Float, ...]
+    sigma2: float
+    beta: Float
+    vcov: Float
+    kept: Int
+    aliased: Int
+    u: Parts
+    minus2ll: float
+    n_obs: int
+    n_params: int
+    converged: bool
+    singular: tuple[bool, ...]
+    trace: tuple[TraceRow, ...]
+    certificate: Certificate
+    seconds: float
+
+
+def fit_reml(sums: CrossProducts, terms: Sequence[TermDesign], **options: object) -> Estimates:
+    """Return the restricted maximum likelihood estimates; options as :func:`estimate`."""
+    return estimate(sums, terms, reml=True, **options)  # type: ignore[arg-type]
+
+
+def fit_ml(sums: CrossProducts, terms: Sequence[TermDesign], **options: object) -> Estimates:
+    """Return the maximum likelihood estimates; options as :func:`estimate`."""
+    return estimate(sums, terms, reml=False, **options)  # type: ignore[arg-type]
+
+
+def estimate(  # noqa: PLR0913 - the public way in
+    sums: CrossProducts,
+    terms: Sequence[TermDesign],
+    *,
+    reml: bool = True,
+    method: str = "auto",
+    control: FitControl | None = None,
+    start: VarianceParameters | None = None,
+    progress: Progress | None = None,
+) -> Estimates:
+    """Return argmax of the (restricted) likelihood over theta and sigma2, with BLUEs and BLUPs.
+
+    Parameters
+    ----------
+    sums : of a design that holds the model's columns
+    terms : random terms
+    reml : restricted likelihood, or the full one
+    method : "auto", "em", "px-em" or "ai"
+    control : settings of the driver
+    start : variance parameters to begin with, in y's stored scale
+    progress : called with every row of the trace
+    """
+    began = time.perf_counter()
+    chosen: Method = checked_method(method)
+    control = FitControl() if control is None else control
+    system = model_system(sums, terms)
+    plan = plan_system(system, control)
+    problem = Problem(system, plan.engine, reml, chosen, control)
+    state = run_driver(problem, start=start, progress=progress)
+    settled = settle(problem, state)
+    singular = singular_terms(system, settled.params)
+    certificate = certify(state, settled, [term.label for term in system.terms], singular)
+    return _estimates(
+        settled,
+        state.trace,
+        certificate,
+        _How(chosen, plan.name, singular, time.perf_counter() - began),
+    )
+
+
+def plan_system(system: ModelSystem, control: FitControl) -> EnginePlan:
+    """Return the route for the system's equations."""
+    shapes = tuple((factor.n_levels, factor.dim) for factor in system.factors)
+    n_pairs = sum(len(pair.rows) for pair in system.pairs.values())
+    return plan_engine(shapes, n_pairs, wanted=control.solver)
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    method: str
+    solver: str
+    singular: tuple[bool, ...]
+    seconds: float
+
+
+def _estimates(
+    settled: Evaluation, trace: tuple[TraceRow, ...], certificate: Certificate, how: _How
+) -> Estimates:
+    system = settled.solution.mme.system
+    params = settled.params
+    beta, vcov = fixed_effects(settled)
+    y_scale = system.fixed_scale.y_scale
+    return Estimates(
+        reml=settled.reml,
+        method=how.method,
+        solver=how.solver,
+        params=params,
+        G=tuple(y_scale**2 * (F @ F.T) for F in term_factors(system, params)),
+        sigma2=y_scale**2 * params.sigma2,
+        beta=beta,
+        vcov=vcov,
+        kept=system.kept,
+        aliased=system.aliased,
+        u=random_effects(settled),
+        minus2ll=settled.minus2ll,
+        n_obs=system.n_obs,
+        n_params=system.p + sum(len(theta) for theta in params.theta) + 1,
+        converged=certificate.converged,
+        singular=how.singular,
+        trace=trace,
+        certificate=certificate,
+        seconds=how.seconds,
+    )
+
+
+def fixed_effects(evaluation: Evaluation) -> tuple[Float, Float]:
+    """Return beta = y_scale T b + constant and its covariance y_scale^2 T (X'V^-1X)^-1 T'."""
+    solution = evaluation.solution
+    scale = solution.mme.system.fixed_scale
+    T = scale.transform
+    beta = scale.y_scale * (T @ solution.beta) + scale.constant
+    vcov = scale.y_scale**2 * (T @ solution.S_inverse @ T.T)
+    return beta, 0.5 * (vcov + vcov.T)
+
+
+def random_effects(evaluation: Evaluation) -> Parts:
+    """Return u = y_scale F b, (L_f, q_f) a factor."""
+    mme = evaluation.solution.mme
+    scale = mme.system.fixed_scale.y_scale
+    return tuple(scale * (b @ F.T) for b, F in zip(evaluation.solution.b, mme.factors, strict=True))
+
+
+def conditional_covariances(evaluation: Evaluation) -> Parts:
+    """Return Var(u_l | y, beta) = y_scale^2 F (M_zz^-1)_ll F', (L_f, q_f, q_f)."""
+    mme = evaluation.solution.mme
+    scale = mme.system.fixed_scale.y_scale**2
+    inverse = evaluation.solution.engine.inverse_diagonal()
+    return tuple(scale * (F @ part @ F.T) for F, part in zip(mme.factors, inverse, strict=True))
+
+
+def evaluate_at(
+    sums: CrossProducts,
+    terms: Sequence[TermDesign],
+    params: VarianceParameters,
+    *,
+    reml: bool,
+    solver: str = "auto",
+) -> Evaluation:
+    """Return the likelihood and solution at stored parameters, to verify or to go on from a fit."""
+    system = model_system(sums, terms)
+    control = FitControl(solver=solver)  # type: ignore[arg-type]  # checked by FitControl
+    engine = plan_system(system, control).engine
+    return evaluate(system, params, engine, reml=reml)
+
+
+def trace_table(trace: Sequence[TraceRow]) -> dict[str, list[object]]:
+    """Return the trace as columns."""
+    names = ("iteration", "step", "minus2ll", "decrement", "rel_change", "halvings", "seconds")
+    return {name: [getattr(row, name) for row in trace] for name in names}
+
+
+__all__ = [
+    "Estimates",
+    "conditional_covariances",
+    "estimate",
+    "evaluate_at",
+    "fit_ml",
+    "fit_reml",
+    "fixed_effects",
+    "plan_system",
+    "random_effects",
+    "trace_table",
+]

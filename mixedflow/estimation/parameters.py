@@ -1,0 +1,127 @@
+"""The unknown variances: theta of every random term's G, and phi = log sigma2 of R.
+
+Stands at "Parameters" in ``docs/algorithm.md``. While a model is fitted they are in y's stored
+scale; results are in the user's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedflow.covariance.base import CovarianceStructure
+from mixedflow.covariance.registry import get_structure
+from mixedflow.design.types import Float
+from mixedflow.equations.system import ModelSystem
+
+START_SHARE = 0.3
+"""Share of the residual variance that each random column gets at the start."""
+
+FLOOR = 1e-7
+"""Smallest relative pivot of a term's factor while iterating; zeros are made at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class VarianceParameters:
+    """theta of every term and phi = log sigma2.
+
+    Attributes
+    ----------
+    theta : one (n_params_j,) array a term
+    phi : log of the residual variance
+    """
+
+    theta: tuple[Float, ...]
+    phi: float
+
+    @property
+    def sigma2(self) -> float:
+        """Residual variance in y's stored scale."""
+        return float(np.exp(self.phi))
+
+    def vector(self) -> Float:
+        """Return theta of all terms, then phi."""
+        return np.concatenate([*self.theta, [self.phi]])
+
+    def with_vector(self, values: Float) -> VarianceParameters:
+        """Return the parameters that a vector in the order of :meth:`vector` holds."""
+        stops = np.cumsum([len(part) for part in self.theta])
+        parts = np.split(values[:-1], stops[:-1]) if self.theta else []
+        return VarianceParameters(tuple(parts), float(values[-1]))
+
+
+def term_structures(system: ModelSystem) -> tuple[CovarianceStructure, ...]:
+    """Return the covariance structure of every term."""
+    return tuple(get_structure(term.structure) for term in system.terms)
+
+
+def term_factors(system: ModelSystem, params: VarianceParameters) -> tuple[Float, ...]:
+    """Return F_j with G_j = F_j F_j' of every term."""
+    return tuple(
+        structure.factor(theta, dim)
+        for structure, theta, dim in zip(
+            term_structures(system), params.theta, system.dims, strict=True
+        )
+    )
+
+
+def term_scales(system: ModelSystem) -> tuple[Float, ...]:
+    """Return A_j^-1 diag(1/rms) A_j^-T a term: a guess of G_j of unit size in y's stored scale.
+
+    In stored columns the guess is diagonal with every column contributing alike.
+    """
+    out: list[Float | None] = [None] * len(system.terms)
+    for factor in system.factors:
+        rms2 = np.einsum("laa->a", factor.ZtBZ) / max(1, system.n_obs)
+        stored = np.diag(1.0 / np.where(rms2 > 0, rms2, 1.0))
+        back = np.linalg.pinv(factor.basis)
+        guess = back @ stored @ back.T
+        for term, where in zip(factor.terms, factor.slices, strict=True):
+            out[term] = guess[where, where]
+    return tuple(part for part in out if part is not None)
+
+
+def pivot_floors(system: ModelSystem, sigma2: float) -> tuple[Float, ...]:
+    """Return the smallest squared pivots a term: 1e-14 sigma2 / mean square of the column."""
+    out: list[Float] = [np.empty(0)] * len(system.terms)
+    for factor in system.factors:
+        stored = factor.ZtBZ.sum(axis=0) / max(1, system.n_obs)
+        mean_square = np.einsum("aj,ab,bj->j", factor.basis, stored, factor.basis)
+        floor = FLOOR**2 * sigma2 / np.where(mean_square > 0, mean_square, 1.0)
+        for term, where in zip(factor.terms, factor.slices, strict=True):
+            out[term] = floor[where]
+    return tuple(out)
+
+
+def at_floor(system: ModelSystem, params: VarianceParameters) -> NDArray[np.bool_]:
+    """Return which parameters are pivots that stand at their floor, (r,)."""
+    masks = []
+    for structure, theta, floor, dim in zip(
+        term_structures(system),
+        params.theta,
+        pivot_floors(system, params.sigma2),
+        system.dims,
+        strict=True,
+    ):
+        mask = np.zeros(len(theta), dtype=bool)
+        low = np.abs(structure.pivots(theta, dim)) <= 2.0 * np.sqrt(floor)
+        mask[structure.pivot_index(dim)[low]] = True
+        masks.append(mask)
+    return np.concatenate([*masks, [False]])
+
+
+def start_parameters(system: ModelSystem) -> VarianceParameters:
+    """Return sigma2 from the fit without random effects and G_j = 0.3 sigma2 in every direction."""
+    beta = np.linalg.solve(system.XtBX, system.XtBy)
+    rss = max(float(system.ytBy - system.XtBy @ beta), 0.0)
+    sigma2 = rss / (system.n_obs - system.p)
+    if not sigma2 > 0 or not np.isfinite(sigma2):
+        sigma2 = np.finfo(float).tiny ** 0.5
+    share = START_SHARE if system.terms else 0.0
+    theta = tuple(
+        structure.start(share * sigma2 * guess)
+        for structure, guess in zip(term_structures(system), term_scales(system), strict=True)
+    )
+    return VarianceParameters(theta, float(np.log(sigma2 * (1.0 - share))))

@@ -1,0 +1,206 @@
+"""One step of each method: EM, PX-EM, and Newton with the average information.
+
+Stands at "Steps" in ``docs/algorithm.md`` (DESIGN 3.4). EM: G_j <- F_j S_j F_j' / L_j through the
+structure's M-step, sigma2 <- E[e'Be] / n. PX-EM (Liu, Rubin and Wu 1998; Foulley and van Dyk 2000)
+also regresses y on the expected working columns F alpha b and folds alpha into G.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixedflow.design.types import Float
+from mixedflow.equations.mme import MmeSolution
+from mixedflow.equations.moments import Moments
+from mixedflow.equations.system import ModelSystem
+from mixedflow.estimation.information import Information
+from mixedflow.estimation.likelihood import Evaluation
+from mixedflow.estimation.parameters import (
+    VarianceParameters,
+    pivot_floors,
+    term_structures,
+)
+
+EIGEN_FLOOR = 1e-9
+"""Smallest scaled eigenvalue of the Newton matrix that a step divides by."""
+
+
+def em_step(evaluation: Evaluation, found: Moments) -> VarianceParameters:
+    """Return G_j <- argmax -1/2 [L log|G| + tr(G^-1 F S F')], sigma2 <- E[e'Be] / n."""
+    return _m_step(evaluation, found, None, found.residual + found.residual_trace)
+
+
+def px_em_step(evaluation: Evaluation, found: Moments) -> VarianceParameters:
+    """Return the EM step with u = F alpha b, alpha from the regression of y on E[columns].
+
+    Residuals of the expanded model: E|y - X beta|^2 - 2 alpha'h + alpha'H alpha.
+    """
+    solution = evaluation.solution
+    index = _free_entries(solution.mme.system)
+    H, h = _expanded_normal_equations(solution, found, index)
+    alpha = _solve_semidefinite(H, h)
+    mme, beta = solution.mme, solution.beta
+    fixed = mme.ytRy - 2.0 * mme.XtRy @ beta + beta @ mme.XtRX @ beta
+    if found.reml:
+        fixed += float(np.sum(mme.XtRX * solution.S_inverse))
+    residual = float(fixed - 2.0 * alpha @ h + alpha @ H @ alpha)
+    return _m_step(
+        evaluation, found, _working_matrices(solution.mme.system, index, alpha), residual
+    )
+
+
+def _m_step(
+    evaluation: Evaluation, found: Moments, alpha: list[Float] | None, residual: float
+) -> VarianceParameters:
+    system, mme = evaluation.solution.mme.system, evaluation.solution.mme
+    second = found.second_moments()
+    structures = term_structures(system)
+    theta: list[Float] = [np.empty(0)] * len(system.terms)
+    for f, factor in enumerate(system.factors):
+        for term, where in zip(factor.terms, factor.slices, strict=True):
+            F = mme.factors[f][where, where]
+            if alpha is not None:
+                F = F @ alpha[f][where, where]
+            S = F @ second[f][where, where] @ F.T
+            theta[term] = structures[term].m_step(S, factor.n_levels)
+    sigma2 = residual / (mme.precision * system.n_obs)
+    return VarianceParameters(tuple(theta), float(np.log(sigma2)))
+
+
+FreeEntry = tuple[int, int, int]
+"""(factor, a, b): entry alpha[a, b] of the working matrix of a factor."""
+
+
+def _free_entries(system: ModelSystem) -> list[FreeEntry]:
+    """Return the free entries of the working matrices, term by term."""
+    structures = term_structures(system)
+    return [
+        (f, where.start + int(a), where.start + int(b))
+        for f, factor in enumerate(system.factors)
+        for term, where in zip(factor.terms, factor.slices, strict=True)
+        for a, b in np.argwhere(structures[term].expansion(where.stop - where.start))
+    ]
+
+
+def _expanded_normal_equations(
+    solution: MmeSolution, found: Moments, index: list[FreeEntry]
+) -> tuple[Float, Float]:
+    """Return H_rs = E[w_r'R^-1w_s] and h_r = E[w_r'R^-1(y - X beta)], w_(f,a,b) = Z F e_a b_b.
+
+    The expectations need E[b b'] at single levels and at pairs of levels that meet.
+    """
+    mme = solution.mme
+    h = np.empty(len(index))
+    by_factor = [_cross_with_rest(solution, found, f) for f in range(len(solution.b))]
+    for r, (f, a, b) in enumerate(index):
+        h[r] = by_factor[f][a, b]
+    H = np.zeros((len(index), len(index)))
+    for f, part in enumerate(mme.ZtRZ):
+        second = solution.b[f][:, :, None] * solution.b[f][:, None, :] + found.covariance[f]
+        _fill(H, index, (f, f), np.tensordot(part, second, axes=(0, 0)))
+    for (f, g), (rows, cols, values) in mme.random.pairs.items():
+        second = solution.b[f][rows][:, :, None] * solution.b[g][cols][:, None, :]
+        tensor = np.tensordot(values, second + found.pair_covariance[f, g], axes=(0, 0))
+        _fill(H, index, (f, g), tensor)
+        _fill(H, index, (g, f), tensor.transpose(1, 0, 3, 2))
+    return H, h
+
+
+def _cross_with_rest(solution: MmeSolution, found: Moments, f: int) -> Float:
+    """Return sum_l E[(Z'R^-1(y - X beta))_l b_l'], (q_f, q_f)."""
+    mme = solution.mme
+    right = mme.ZtRy[f] - mme.ZtRX[f] @ solution.beta
+    product: Float = right.T @ solution.b[f]
+    return product - np.tensordot(mme.ZtRX[f], found.cross_fixed[f], axes=([0, 2], [0, 2]))
+
+
+def _fill(H: Float, index: list[FreeEntry], key: tuple[int, int], tensor: Float) -> None:
+    """Put tensor[a, a2, b, b2] at the free entries (f, a, b) and (g, a2, b2)."""
+    for r, (f, a, b) in enumerate(index):
+        if f != key[0]:
+            continue
+        for s, (g, a2, b2) in enumerate(index):
+            if g == key[1]:
+                H[r, s] = tensor[a, a2, b, b2]
+
+
+def _solve_semidefinite(H: Float, h: Float) -> Float:
+    """Return the least-norm alpha of H alpha = h after scaling to a unit diagonal.
+
+    A working column that has vanished (its variance is zero) keeps alpha near 1 by that norm.
+    """
+    scale = np.sqrt(np.maximum(np.diag(H), 0.0))
+    safe = np.where(scale > 0, scale, 1.0)
+    values, vectors = np.linalg.eigh(H / np.outer(safe, safe))
+    usable = values > 1e-12 * max(values[-1], 0.0)
+    inverse = np.where(usable, 1.0 / np.where(usable, values, 1.0), 0.0)
+    alpha: Float = (vectors @ (inverse * (vectors.T @ (h / safe)))) / safe
+    return alpha
+
+
+def _working_matrices(system: ModelSystem, index: list[FreeEntry], alpha: Float) -> list[Float]:
+    out = [np.zeros((factor.dim, factor.dim)) for factor in system.factors]
+    for (f, a, b), value in zip(index, alpha, strict=True):
+        out[f][a, b] = value
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class NewtonStep:
+    """A Newton step and what it says of the distance to the optimum.
+
+    Attributes
+    ----------
+    step : (r,), H^-1 g over the free parameters, zero elsewhere
+    decrement : g'H^-1 g, twice the expected gain in log-likelihood
+    smallest : smallest eigenvalue of H scaled to a unit diagonal
+    scaled_score : largest |g_i| / sqrt(AI_ii)
+    free : (r,), False for a variance held at zero because the score points below zero
+    """
+
+    step: Float
+    decrement: float
+    smallest: float
+    scaled_score: float
+    free: NDArray[np.bool_]
+
+
+def ai_step(info: Information, floored: NDArray[np.bool_]) -> NewtonStep:
+    """Return theta <- theta + H^-1 g, H made positive definite where it is not.
+
+    Negative eigenvalues of the scaled H enter by their size, so the step still goes uphill.
+
+    Parameters
+    ----------
+    info : score and information
+    floored : (r,), which parameters are pivots at their floor; those that the score pushes lower
+        are held, as the Kuhn-Tucker conditions say
+    """
+    free = ~(floored & (info.score <= 0))
+    H, g = info.hessian[np.ix_(free, free)], info.score[free]
+    average = np.diag(info.average)[free]
+    diagonal = np.maximum(np.abs(np.diag(H)), average)
+    scale = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    values, vectors = np.linalg.eigh(H / np.outer(scale, scale))
+    size = np.maximum(np.abs(values), EIGEN_FLOOR)
+    step = np.zeros(len(free))
+    step[free] = (vectors @ ((vectors.T @ (g / scale)) / size)) / scale
+    scaled = np.abs(g) / np.sqrt(np.where(average > 0, average, 1.0))
+    return NewtonStep(step, float(info.score @ step), float(values[0]), float(scaled.max()), free)
+
+
+def lifted(system: ModelSystem, params: VarianceParameters) -> VarianceParameters:
+    """Return the parameters with every factor's pivots kept off zero by a relative 1e-7."""
+    theta = tuple(
+        structure.lifted(part, floor)
+        for structure, part, floor in zip(
+            term_structures(system),
+            params.theta,
+            pivot_floors(system, params.sigma2),
+            strict=True,
+        )
+    )
+    return VarianceParameters(theta, params.phi)
