@@ -92,7 +92,8 @@ def _boundary(fit: FitLike) -> list[Check]:
             if on
             else "All variances and correlations lie inside their range."
         )
-        value = "on the boundary" if on else f"inside (smallest root {format_number(root, 3)})"
+        inside = "inside" if root == 1.0 else f"inside (smallest root {format_number(root, 3)})"
+        value = "on the boundary" if on else inside
         rows.append(Check(f"Boundary, {label}", value, "note" if on else "ok", sentence))
     if fit.singular and all(row.verdict == "ok" for row in rows):
         sentence = "The fit is singular: a variance is zero relative to the scale of its column."
@@ -118,7 +119,14 @@ def _certificate(fit: FitLike, *, skip_boundary: bool) -> list[Check]:
             continue
         sentence = next((text for part, text in _MEANING.items() if part in key), "")
         shown = format_number(value, 3) if isinstance(value, float) else str(value)
-        rows.append(Check(str(name), shown, _VERDICTS.get(str(verdict), "warning"), sentence))
+        rows.append(
+            Check(
+                str(name)[:1].upper() + str(name)[1:],
+                shown,
+                _VERDICTS.get(str(verdict), "warning"),
+                sentence,
+            )
+        )
     return rows
 
 

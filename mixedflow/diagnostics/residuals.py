@@ -7,7 +7,6 @@ order.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixedflow.data.atomic import atomic_folder
 from mixedflow.design.types import DesignBlock, DesignInfo, Float, Int
 from mixedflow.diagnostics.sketch import ResidualSums, Rows, empty_sums, summarise_rows
-from mixedflow.errors import FitError, OutputError
+from mixedflow.errors import FitError
 from mixedflow.results.summary import FitLike
 
 FOLDER = "residuals.parquet"
@@ -205,9 +205,7 @@ class ResidualPart:
         values = partition_residuals(block, self.effects, self.source.row_offset(index))
         if self.folder is not None:
             path = Path(self.folder) / f"part-{index:05d}.parquet"
-            draft = path.with_suffix(".writing")
-            pq.write_table(values.table(), draft, compression="zstd")
-            draft.replace(path)
+            pq.write_table(values.table(), path, compression="zstd")
         return summarise_block(block, values)
 
 
@@ -237,25 +235,13 @@ def residual_pass(
 ) -> ResidualSums:
     """Run the second pass; write ``residuals.parquet`` into ``folder`` when one is given.
 
-    The parts are written beside their final place and moved there together when all are done.
+    The parts are written to a folder beside it, which gets the name when all are there.
     """
     effects = effects_of(fit, encoder.info)
     columns = tuple(fit.spec.variables)
     if folder is None:
         work = ResidualPart(source, encoder, columns, effects, None)
         return map_reduce(work, source.n_partitions, add_sums)
-    final, draft = folder / FOLDER, folder / f".{FOLDER}.writing"
-    try:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
+    with atomic_folder(folder / FOLDER) as draft:
         work = ResidualPart(source, encoder, columns, effects, str(draft))
-        sums = map_reduce(work, source.n_partitions, add_sums)
-        if final.exists():
-            shutil.rmtree(final)
-        draft.replace(final)
-    except OSError as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise OutputError(
-            f"the residuals cannot be written to '{final}': {error.strerror or error}"
-        ) from error
-    return sums
+        return map_reduce(work, source.n_partitions, add_sums)

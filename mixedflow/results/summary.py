@@ -91,7 +91,7 @@ def format_number(value: float | None, digits: int = 5) -> str:
     return f"{value:.{max(digits - 1 - exponent, 0)}f}"
 
 
-def format_column(values: Sequence[float | None], digits: int = 5) -> list[str]:
+def format_column(values: Sequence[float | None], digits: int = 6) -> list[str]:
     """Return a column with one number of decimals, so that the points stand below each other.
 
     The largest value shows ``digits`` significant digits and the smallest at least two; a column
