@@ -1,0 +1,219 @@
+"""Terms become columns: which expressions a column multiplies, and how each is coded.
+
+Stands at "Rows become columns" in ``docs/algorithm.md``. Which categories lose a level to keep the columns
+independent is formulaic's decision, made once on a two-row stand-in frame; the columns themselves are computed
+here, straight from the Arrow buffers.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+import pyarrow as pa
+
+from mixedflow.design.arrow import numbers
+from mixedflow.design.contrasts import Coding, contrast_coding
+from mixedflow.design.evaluate import State, evaluate, state_key
+from mixedflow.design.formula import LinearPart
+from mixedflow.design.levels import LevelIndex, LevelSet
+from mixedflow.design.safety import Expression, take_apart
+from mixedflow.design.transforms import apply_basis, basis_fields
+from mixedflow.design.types import Float, Int
+from mixedflow.errors import DataError
+
+INTERCEPT = "(Intercept)"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One factor of a product: an expression, whether it lost a level, and which of its fields."""
+
+    expression: Expression
+    reduced: bool
+    field: int
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of X or Z: the product of its pieces; none of them is the constant."""
+
+    name: str
+    pieces: tuple[Piece, ...]
+    degree: int
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What the schema pass learned, as far as columns depend on it.
+
+    Attributes
+    ----------
+    levels : ordered levels, by column
+    categories : columns that are coded by level where they stand by themselves
+    states : states of the transforms
+    """
+
+    levels: Mapping[str, LevelSet]
+    categories: frozenset[str]
+    states: Mapping[str, State]
+
+    def is_category(self, expression: Expression) -> bool:
+        """Whether the expression is coded by levels."""
+        if expression.kind == "contrast":
+            return True
+        return expression.kind == "column" and expression.names[0] in self.categories
+
+
+def plan_columns(part: LinearPart, learned: Learned) -> tuple[Column, ...]:
+    """List the columns of a sum of terms, in formulaic's order."""
+    expressions = part.expressions
+    spanning = tuple(_spans_intercept(e, learned) for e in expressions)
+    places = {e: k for k, e in enumerate(expressions)}
+    terms = tuple(tuple(places[e] for e in term) for term in part.terms)
+    columns = []
+    for scoped, degree in _structure(terms, spanning):
+        pieces = [(expressions[k], reduced) for k, reduced in scoped]
+        names = [_fields(e, learned, reduced=reduced) for e, reduced in pieces]
+        for reverse in product(*(range(len(n)) for n in reversed(names))):
+            choice = reverse[::-1]
+            label = ":".join(n[f] for n, f in zip(names, choice, strict=True)) or INTERCEPT
+            chosen = zip(pieces, choice, strict=True)
+            columns.append(Column(label, tuple(Piece(e, r, f) for (e, r), f in chosen), degree))
+    return tuple(columns)
+
+
+@lru_cache(maxsize=256)
+def _structure(
+    terms: tuple[tuple[int, ...], ...], spanning: tuple[bool, ...]
+) -> tuple[tuple[tuple[tuple[int, bool], ...], int], ...]:
+    """Ask formulaic which expressions lose a level in which term, on stand-ins ``v0, v1, ...``."""
+    if not terms:
+        return ()
+    import pandas as pd
+    from formulaic import Formula
+
+    frame = pd.DataFrame(
+        {
+            f"v{k}": pd.Categorical(["a", "b"]) if spans else [0.0, 1.0]
+            for k, spans in enumerate(spanning)
+        },
+        index=[0, 1],
+    )
+    text = " + ".join(":".join(f"v{k}" for k in term) or "1" for term in terms)
+    text = text if () in terms else f"0 + {text}"
+    structure = Formula(text).get_model_matrix(frame).model_spec.structure
+    found = []
+    for entry in structure:
+        degree = len([f for f in entry.term.factors if f.expr.startswith("v")])
+        for scoped in entry.scoped_terms:
+            pieces = tuple((int(f.factor.expr[1:]), bool(f.reduced)) for f in scoped.factors)
+            found.append((pieces, degree))
+    return tuple(found)
+
+
+def _spans_intercept(expression: Expression, learned: Learned) -> bool:
+    if learned.is_category(expression):
+        return True
+    if expression.kind != "basis":
+        return False
+    assert isinstance(expression.tree, ast.Call)
+    return bool(take_apart(expression.tree, "").parameters.get("include_intercept"))
+
+
+def _fields(expression: Expression, learned: Learned, *, reduced: bool) -> tuple[str, ...]:
+    """Names of an expression's columns."""
+    if learned.is_category(expression):
+        return coding_of(expression, learned, reduced=reduced).names
+    if expression.kind != "basis":
+        return (expression.text,)
+    assert isinstance(expression.tree, ast.Call)
+    call = take_apart(expression.tree, "")
+    fields = basis_fields(call, learned.states[state_key(expression.tree)])
+    return tuple(f"{expression.text}[{field}]" for field in fields[1 if reduced else 0 :])
+
+
+def coding_of(expression: Expression, learned: Learned, *, reduced: bool) -> Coding:
+    """Contrast matrix of a categorical expression."""
+    labels = learned.levels[expression.names[0]].labels()
+    contrast = None
+    if isinstance(expression.tree, ast.Call):
+        contrast = take_apart(expression.tree, "").parameters["contrasts"]
+    return contrast_coding(expression.text, labels, contrast, reduced=reduced)
+
+
+class Rows:
+    """Complete rows of one partition, evaluated on demand, each expression once."""
+
+    def __init__(
+        self, table: pa.Table, learned: Learned, indices: Mapping[str, LevelIndex]
+    ) -> None:
+        self.table = table
+        self.learned = learned
+        self.indices = indices
+        self.n = table.num_rows
+        self._numbers: dict[str, Float] = {}
+        self._codes: dict[str, Int] = {}
+        self._values: dict[tuple[Expression, bool], Float] = {}
+
+    def numbers(self, name: str) -> Float:
+        """A data column as float64."""
+        if name not in self._numbers:
+            self._numbers[name] = numbers(self.table.column(name))
+        return self._numbers[name]
+
+    def codes(self, name: str) -> Int:
+        """Level codes of a data column; -1 where the level is unknown."""
+        if name not in self._codes:
+            self._codes[name] = self.indices[name].codes(self.table.column(name))
+        return self._codes[name]
+
+    def numeric(self, expression: Expression) -> Float:
+        """The values of a numeric expression, (n,)."""
+        if expression.kind == "column":
+            return self.numbers(expression.names[0])
+        data = {name: self.numbers(name) for name in expression.names}
+        return evaluate(expression.tree, data, self.learned.states)
+
+    def values(self, expression: Expression, *, reduced: bool) -> Float:
+        """All columns of an expression, (n, c)."""
+        key = (expression, reduced)
+        if key not in self._values:
+            self._values[key] = self._evaluate(expression, reduced=reduced)
+        return self._values[key]
+
+    def _evaluate(self, expression: Expression, *, reduced: bool) -> Float:
+        if self.learned.is_category(expression):
+            matrix = coding_of(expression, self.learned, reduced=reduced).matrix
+            return np.asarray(matrix[self.codes(expression.names[0])])
+        if expression.kind != "basis":
+            return self.numeric(expression)[:, None]
+        assert isinstance(expression.tree, ast.Call)
+        call = take_apart(expression.tree, "")
+        data = {name: self.numbers(name) for name in expression.names}
+        argument = evaluate(call.argument, data, {})
+        state = self.learned.states[state_key(expression.tree)]
+        try:
+            columns = apply_basis(call, argument, state).values
+        except ValueError as error:
+            raise DataError(f"'{expression.text}' cannot be computed: {error}") from None
+        return columns[:, 1:] if reduced else columns
+
+    def matrix(self, columns: Sequence[Column]) -> Float:
+        """The columns, (n, p), row by row in memory."""
+        out = np.empty((self.n, len(columns)))
+        for k, column in enumerate(columns):
+            if not column.pieces:
+                out[:, k] = 1.0
+                continue
+            first, *others = (
+                self.values(p.expression, reduced=p.reduced)[:, p.field] for p in column.pieces
+            )
+            out[:, k] = first
+            for values in others:
+                out[:, k] *= values
+        return out

@@ -1,0 +1,273 @@
+"""Rows of any partition become X, Z, y and level codes, always the same columns.
+
+Stands at "Rows become columns" in ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from mixedflow.design.arrow import Mask, PartitionPlace, not_numbers, storage_kind
+from mixedflow.design.columns import Column, Rows
+from mixedflow.design.learn import complete_rows
+from mixedflow.design.levels import LevelIndex, LevelSet
+from mixedflow.design.plan import DesignPlan, plan_design
+from mixedflow.design.safety import Expression
+from mixedflow.design.schema import Schema, combined_key
+from mixedflow.design.spec import ModelSpec, check_columns
+from mixedflow.design.types import (
+    DesignBlock,
+    DesignInfo,
+    FactorDesign,
+    Float,
+    Int,
+    TermDesign,
+)
+from mixedflow.errors import (
+    DataError,
+    MissingValuesError,
+    StoredFileError,
+    UnknownLevelError,
+    did_you_mean,
+)
+
+NewLevels = Literal["error", "allow"]
+
+
+class Encoder:
+    """Encodes partitions by a frozen schema.
+
+    Attributes
+    ----------
+    info : the columns of the design
+    terms : the random terms in lme4's order, more levels first
+    """
+
+    def __init__(self, spec: ModelSpec, schema: Schema) -> None:
+        if spec.design_key(schema.kinds) != schema.design_key:
+            raise StoredFileError(
+                f"The schema was learned for another design than that of '{spec.formula}'."
+            )
+        self.spec = spec
+        self.schema = schema
+        self._learned = schema.learned
+        self._plan = plan_design(spec, self._learned)
+        self._indices = {name: LevelIndex(levels) for name, levels in schema.levels.items()}
+        self._keys = {n: LevelIndex(LevelSet("int", k)) for n, k in schema.keys.items()}
+        self.info: DesignInfo = self._design_info()
+        self.terms: tuple[TermDesign, ...] = self._term_designs()
+
+    def _design_info(self) -> DesignInfo:
+        factors = tuple(
+            FactorDesign(name, variables, _names(columns), self.schema.n_levels(k))
+            for k, ((name, variables), columns) in enumerate(
+                zip(self.schema.factors, self._plan.z, strict=True)
+            )
+        )
+        return DesignInfo(
+            traits=(self.spec.parsed.response.text,),
+            x_columns=_names(self._plan.x),
+            intercept=_constant(self._plan.x),
+            factors=factors,
+            z_intercept=tuple(_constant(columns) for columns in self._plan.z),
+            pilots=self.schema.pilots,
+            weighted=self.spec.weights is not None,
+        )
+
+    def _term_designs(self) -> tuple[TermDesign, ...]:
+        plan: DesignPlan = self._plan
+        order = sorted(
+            range(len(plan.terms)), key=lambda k: -self.info.factors[plan.terms[k][0]].n_levels
+        )
+        used: dict[str, int] = {}
+        terms = []
+        for k in order:
+            factor, columns = plan.terms[k]
+            name = self.info.factors[factor].name
+            repeat = used.get(name, 0)
+            used[name] = repeat + 1
+            label = f"{name}.{repeat}" if repeat else name
+            terms.append(TermDesign(label, factor, columns, self.spec.parsed.random[k].structure))
+        return tuple(terms)
+
+    def variables(self, *, response: bool = True) -> tuple[str, ...]:
+        """Data columns that :meth:`encode` reads."""
+        return self.spec.variables if response else self.spec.predictors
+
+    def encode(
+        self,
+        table: pa.Table,
+        *,
+        response: bool = True,
+        new_levels: NewLevels = "error",
+        where: PartitionPlace | None = None,
+    ) -> DesignBlock:
+        """Encode a partition; without ``response`` neither y nor weights are needed.
+
+        An unseen level of a grouping factor is an :class:`UnknownLevelError`, or code -1 where
+        ``new_levels`` is ``allow``.
+        """
+        place = where or PartitionPlace("the data")
+        names = list(self.variables(response=response))
+        _check_present(self.spec, names, table, place.source)
+        table = table.select(names)
+        self._check_kinds(table, place)
+        kept, missing = complete_rows(table)
+        lacking = {n: int(mask.sum()) for n, mask in missing.items() if mask is not None}
+        self._check_missing(missing, place)
+        complete = table if kept.all() else table.filter(pa.array(kept))
+        rows = Rows(complete, self._learned, self._indices)
+        check = _Check(rows, np.flatnonzero(kept), place)
+        for expression in self.spec.linear_expressions:
+            self._check_levels(expression, check)
+        codes = tuple(
+            self._factor_codes(k, check, new_levels) for k in range(len(self.schema.factors))
+        )
+        offset = self._offset(check)
+        return DesignBlock(
+            X=self._matrix(self._plan.x, check),
+            y=self._response(check, offset) if response else np.empty((rows.n, 0)),
+            Z=tuple(self._matrix(columns, check) for columns in self._plan.z),
+            codes=codes,
+            weights=self._weights(check) if response else None,
+            offset=offset,
+            rows_in=table.num_rows,
+            kept=kept,
+            missing=lacking,
+        )
+
+    def _check_missing(self, missing: Mapping[str, Mask | None], place: PartitionPlace) -> None:
+        if self.spec.missing == "drop":
+            return
+        for name, mask in missing.items():
+            if mask is not None:
+                raise MissingValuesError(
+                    f"The column '{name}' has a missing value in {place.row(int(mask.argmax()))}."
+                )
+
+    def _check_kinds(self, table: pa.Table, place: PartitionPlace) -> None:
+        """Numbers where the schema has numbers."""
+        for name in table.column_names:
+            kind = storage_kind(table.column(name).type, name, place.source)
+            if self.schema.kinds[name] != "numeric" or kind in ("numeric", "unknown"):
+                continue
+            _, _, first, text = not_numbers(table.column(name))
+            found = f"; {place.row(first)} holds '{text}'" if first >= 0 else ""
+            raise DataError(
+                f"The column '{name}' of {place.source} must hold numbers, as it did when the model "
+                f"was set up{found}."
+            )
+
+    def _check_levels(self, expression: Expression, check: _Check) -> None:
+        if self._learned.is_category(expression):
+            name = expression.names[0]
+            check.known(name, check.rows.codes(name), self.schema.levels[name].labels())
+
+    def _factor_codes(self, factor: int, check: _Check, new_levels: NewLevels) -> Int:
+        name, variables = self.schema.factors[factor]
+        parts = [check.rows.codes(v) for v in variables]
+        codes = parts[0]
+        if len(variables) > 1:
+            sizes = [len(self.schema.levels[v]) for v in variables]
+            keys = combined_key(parts, sizes)
+            codes = self._keys[name].codes(pa.chunked_array([pa.array(keys)]))
+        if new_levels == "error" and codes.size and codes.min() < 0:
+            check.unknown(name, variables, codes, self.schema.level_labels(factor))
+        return codes
+
+    def _matrix(self, columns: tuple[Column, ...], check: _Check) -> Float:
+        matrix = check.rows.matrix(columns)
+        if np.isfinite(matrix.sum()):
+            return matrix
+        for k, column in enumerate(columns):
+            names = [n for p in column.pieces for n in p.expression.names]
+            check.finite(column.name, matrix[:, k], names)
+        return matrix
+
+    def _offset(self, check: _Check) -> Float | None:
+        offsets = self.spec.parsed.offsets
+        if not offsets:
+            return None
+        parts = [self._finite(e, check) for e in offsets]
+        return np.asarray(sum(parts[1:], start=parts[0].copy()))
+
+    def _finite(self, expression: Expression, check: _Check) -> Float:
+        values = check.rows.numeric(expression)
+        check.finite(expression.text, values, list(expression.names))
+        return values
+
+    def _response(self, check: _Check, offset: Float | None) -> Float:
+        y = self._finite(self.spec.parsed.response, check)
+        return (y - offset if offset is not None else y.copy())[:, None]
+
+    def _weights(self, check: _Check) -> Float | None:
+        name = self.spec.weights
+        if name is None:
+            return None
+        weights = check.rows.numbers(name)
+        check.finite(name, weights, [name])
+        if (weights <= 0).any():
+            first = int((weights <= 0).argmax())
+            raise DataError(
+                f"The weights column '{name}' holds {weights[first]:g} in {check.row(first)}; weights "
+                "must be positive."
+            )
+        return weights
+
+
+class _Check:
+    """Finds the row of the source that a value of the complete rows came from."""
+
+    def __init__(self, rows: Rows, positions: Int, place: PartitionPlace) -> None:
+        self.rows = rows
+        self.positions = positions
+        self.place = place
+
+    def row(self, index: int) -> str:
+        """Name the row."""
+        return self.place.row(int(self.positions[index]))
+
+    def finite(self, text: str, values: Float, names: list[str]) -> None:
+        """Raise for the first value that is not finite."""
+        bad = ~np.isfinite(values)
+        if bad.any():
+            first = int(bad.argmax())
+            held = ", ".join(f"{n} = {self._value(n, first)}" for n in dict.fromkeys(names))
+            raise DataError(f"'{text}' has no finite value in {self.row(first)}, where {held}.")
+
+    def known(self, name: str, codes: Int, labels: list[str]) -> None:
+        """Raise for the first level of a column that the schema does not have."""
+        if codes.size and codes.min() < 0:
+            self.unknown(name, (name,), codes, labels)
+
+    def unknown(self, name: str, variables: tuple[str, ...], codes: Int, labels: list[str]) -> None:
+        """Raise :class:`UnknownLevelError` for the first code -1."""
+        first = int((codes < 0).argmax())
+        found = ":".join(str(self._value(v, first)) for v in variables)
+        near = did_you_mean(found, labels) if len(labels) <= 10_000 else ""
+        raise UnknownLevelError(
+            f"'{found}' in {self.row(first)} is not a level of '{name}', which has {len(labels):,} "
+            f"levels{near}."
+        )
+
+    def _value(self, name: str, index: int) -> object:
+        value = self.rows.table.column(name)[index].as_py()
+        return f"{value:g}" if isinstance(value, float) else value
+
+
+def _check_present(spec: ModelSpec, names: list[str], table: pa.Table, source: str) -> None:
+    if not set(names) <= set(table.column_names):
+        lacking = [n for n in spec.variables if n not in names]
+        check_columns(spec, [*table.column_names, *lacking], source)
+
+
+def _names(columns: tuple[Column, ...]) -> tuple[str, ...]:
+    return tuple(column.name for column in columns)
+
+
+def _constant(columns: tuple[Column, ...]) -> int | None:
+    return next((k for k, column in enumerate(columns) if not column.pieces), None)

@@ -1,0 +1,192 @@
+"""Sets of levels: observed values of a category, their order, their labels, and their codes.
+
+Stands at "The schema pass" in ``docs/algorithm.md``. Whole numbers stay int64 arrays and text stays in
+Arrow, so that ten million levels cost what their values cost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mixedflow.design.arrow import is_text, joined, plain
+from mixedflow.design.types import Int
+from mixedflow.errors import DataError
+
+LevelKind = Literal["int", "float", "bool", "text"]
+DENSE_TABLE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelSet:
+    """Distinct values of a column: a numpy array, or an Arrow array of text."""
+
+    kind: LevelKind
+    values: Any
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def union(self, other: LevelSet, column: str) -> LevelSet:
+        """All levels of both; whole and decimal numbers go together, text and numbers do not."""
+        if not len(self) or not len(other):
+            return other if not len(self) else self
+        if "text" in (self.kind, other.kind) and self.kind != other.kind:
+            raise DataError(
+                f"The column '{column}' holds text in one part of the data and numbers in another."
+            )
+        if self.kind == "text":
+            return LevelSet("text", pc.unique(pa.concat_arrays([self.values, other.values])))
+        kind = self.kind if self.kind == other.kind else _wider(self.kind, other.kind)
+        return LevelSet(kind, np.union1d(self.values, other.values))
+
+    def ordered(self) -> LevelSet:
+        """Ascending: numbers by value, text by code point."""
+        if self.kind == "text":
+            order = pc.array_sort_indices(self.values)
+            return LevelSet("text", self.values.take(order))
+        return LevelSet(self.kind, np.sort(self.values))
+
+    def take(self, indices: Int) -> LevelSet:
+        """The levels at these places."""
+        if self.kind == "text":
+            return LevelSet("text", self.values.take(pa.array(indices)))
+        return LevelSet(self.kind, self.values[indices])
+
+    def labels(self) -> list[str]:
+        """Levels as results print them: ``1`` for 1.0, text as it is."""
+        if self.kind == "text":
+            return [str(v) for v in self.values.to_pylist()]
+        if self.kind == "float":
+            return [str(int(v)) if v.is_integer() else repr(v) for v in self.values.tolist()]
+        return [str(v) for v in self.values.tolist()]
+
+
+def _wider(a: LevelKind, b: LevelKind) -> LevelKind:
+    return "float" if "float" in (a, b) else "int"
+
+
+def empty_levels() -> LevelSet:
+    """The levels of no rows."""
+    return LevelSet("int", np.empty(0, dtype=np.int64))
+
+
+def level_kind(kind: pa.DataType) -> LevelKind:
+    """Which kind of level a column of this type holds."""
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if is_text(value):
+        return "text"
+    if pa.types.is_boolean(value):
+        return "bool"
+    return "int" if pa.types.is_integer(value) else "float"
+
+
+def observed_levels(column: pa.ChunkedArray) -> LevelSet:
+    """Distinct values of a column without missing values, in no particular order."""
+    if not len(column):
+        return empty_levels()
+    array = joined(column)
+    if pa.types.is_dictionary(array.type):
+        used = np.unique(np.asarray(array.indices))
+        array = joined(plain(pa.chunked_array([array.dictionary.take(pa.array(used))])))
+        return _unique_levels(array)
+    return _unique_levels(joined(plain(column)))
+
+
+def _unique_levels(array: pa.Array) -> LevelSet:
+    kind = level_kind(array.type)
+    if kind == "text":
+        return LevelSet("text", array.unique())
+    values = array.to_numpy(zero_copy_only=False)
+    return LevelSet(kind, _unique_integers(values) if kind == "int" else np.unique(values))
+
+
+def _unique_integers(values: Any) -> Any:
+    """Sorted distinct integers; by a table of flags where the range is not much wider than n."""
+    low, high = int(values.min()), int(values.max())
+    if high - low > max(4 * len(values), DENSE_TABLE):
+        return np.unique(values)
+    seen = np.zeros(high - low + 1, dtype=bool)
+    seen[values - low] = True
+    return np.flatnonzero(seen) + low
+
+
+class LevelIndex:
+    """Look-up from values to codes 0 .. L-1; -1 for a value that is no level."""
+
+    def __init__(self, levels: LevelSet) -> None:
+        self.levels = levels
+        self._table: Any = None
+        self._sorted: Any = None
+        self._order: Any = None
+        if levels.kind != "text" and len(levels):
+            self._prepare()
+
+    def _prepare(self) -> None:
+        values = self.levels.values
+        if self.levels.kind in ("int", "bool"):
+            values = values.astype(np.int64)
+            low, high = int(values.min()), int(values.max())
+            if high - low <= max(4 * len(values), DENSE_TABLE):
+                self._table = np.full(high - low + 1, -1, dtype=np.int64)
+                self._table[values - low] = np.arange(len(values))
+                self._low = low
+        self._order = np.argsort(values, kind="stable")
+        self._sorted = values[self._order]
+
+    def codes(self, column: pa.ChunkedArray) -> Int:
+        """Codes of the rows, (n,)."""
+        if not len(column):
+            return np.empty(0, dtype=np.int64)
+        array = joined(column)
+        if pa.types.is_dictionary(array.type):
+            of_words = self._codes(array.dictionary)
+            index = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+            return np.where(index < 0, -1, np.append(of_words, -1)[index])
+        return self._codes(array)
+
+    def _codes(self, array: pa.Array) -> Int:
+        array = joined(plain(pa.chunked_array([array])))
+        if not len(array):
+            return np.empty(0, dtype=np.int64)
+        if is_text(array.type) or self.levels.kind == "text":
+            return self._text_codes(array)
+        if array.null_count:
+            array = array.cast(pa.float64())
+        values = array.to_numpy(zero_copy_only=False)
+        if values.dtype == bool:
+            values = values.astype(np.int64)
+        return self._number_codes(values)
+
+    def _text_codes(self, array: pa.Array) -> Int:
+        known = self.levels.values
+        if self.levels.kind != "text":
+            known = pa.array(self.levels.labels(), pa.large_string())
+        if not is_text(array.type):
+            labels = LevelSet(level_kind(array.type), array.to_numpy(zero_copy_only=False)).labels()
+            array = pa.array(labels, pa.large_string())
+        found = pc.index_in(array, value_set=known, skip_nulls=True)
+        return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
+
+    def _number_codes(self, values: Any) -> Int:
+        if self._sorted is None:
+            return np.full(len(values), -1, dtype=np.int64)
+        if self._table is not None and values.dtype == np.int64:
+            place = values - self._low
+            inside = (place >= 0) & (place < len(self._table))
+            if inside.all():
+                return np.asarray(self._table[place], dtype=np.int64)
+            return np.where(inside, self._table[np.where(inside, place, 0)], -1)
+        place = np.minimum(np.searchsorted(self._sorted, values), len(self._sorted) - 1)
+        return np.where(self._sorted[place] == values, self._order[place], -1)
+
+
+def unique_rows(table: pa.Table) -> pa.Table:
+    """Distinct combinations of a table's columns."""
+    if not table.num_rows:
+        return table
+    return table.group_by(table.column_names, use_threads=False).aggregate([])

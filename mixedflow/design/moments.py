@@ -1,0 +1,153 @@
+"""Sums that partitions learn and that add up: mean, sum of squares, range, and powers.
+
+Stands at "The schema pass" in ``docs/algorithm.md``. Two sets of rows are merged by Chan, Golub and
+LeVeque (1983), eq. 1.5, so that nothing is lost to a mean far from zero; powers are kept about a centre of
+their own and moved by the binomial theorem, in extended precision.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixedflow.design.types import Float
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """n, mean, M2 = sum (x - mean)^2, min and max of one column's rows."""
+
+    n: int
+    mean: float
+    m2: float
+    low: float
+    high: float
+
+    def __add__(self, other: Moments) -> Moments:
+        if not self.n or not other.n:
+            return other if not self.n else self
+        n = self.n + other.n
+        gap = other.mean - self.mean
+        return Moments(
+            n,
+            self.mean + gap * (other.n / n),
+            self.m2 + other.m2 + gap * gap * (self.n * (other.n / n)),
+            min(self.low, other.low),
+            max(self.high, other.high),
+        )
+
+    @property
+    def sd(self) -> float:
+        """Sample standard deviation, sqrt(M2 / (n - 1)); 0 for fewer than two rows."""
+        return math.sqrt(self.m2 / (self.n - 1)) if self.n > 1 else 0.0
+
+    def sum_of_squares(self) -> float:
+        """Sum of x^2 about zero."""
+        return self.m2 + self.n * self.mean * self.mean
+
+
+EMPTY_MOMENTS = Moments(0, 0.0, 0.0, math.inf, -math.inf)
+
+
+def moments_of(values: Float) -> Moments:
+    """Two passes over the rows: mean first, then squares about it (with its rounding taken back)."""
+    n = len(values)
+    if not n:
+        return EMPTY_MOMENTS
+    low, high = float(values.min()), float(values.max())
+    pilot = float(values[0])
+    mean = pilot + float(np.mean(values - pilot))
+    mean = min(max(mean, low), high)
+    gap = values - mean
+    drift = float(gap.sum())
+    return Moments(n, mean, max(float(gap @ gap) - drift * drift / n, 0.0), low, high)
+
+
+@dataclass(frozen=True, slots=True)
+class PowerSums:
+    """Sums of ((x - center) / scale)^k for k = 0 .. K, in extended precision."""
+
+    center: float
+    scale: float
+    sums: tuple[Any, ...]
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return int(self.sums[0])
+
+    def moved(self, center: float, scale: float) -> PowerSums:
+        """The same sums about another centre: sum ((s z + c - c') / s')^k by the binomial theorem."""
+        wide = np.longdouble
+        shift = (wide(self.center) - wide(center)) / wide(scale)
+        ratio = wide(self.scale) / wide(scale)
+        moved = [
+            sum(
+                (
+                    math.comb(k, i) * ratio**i * shift ** (k - i) * self.sums[i]
+                    for i in range(k + 1)
+                ),
+                start=wide(0),
+            )
+            for k in range(len(self.sums))
+        ]
+        return PowerSums(center, scale, tuple(moved))
+
+    def __add__(self, other: PowerSums) -> PowerSums:
+        if not self.n or not other.n:
+            return other if not self.n else self
+        weight = other.n / (self.n + other.n)
+        center = self.center + (other.center - self.center) * weight
+        scale = max(self.scale, other.scale, abs(other.center - self.center))
+        both = zip(self.moved(center, scale).sums, other.moved(center, scale).sums, strict=True)
+        return PowerSums(center, scale, tuple(a + b for a, b in both))
+
+
+def power_sums(values: Float, moments: Moments, highest: int) -> PowerSums:
+    """Sums of the powers 0 .. highest of the rows about their mean, scaled to at most about one."""
+    center = moments.mean
+    reach = max(moments.high - center, center - moments.low, 0.0) if moments.n else 0.0
+    scale = reach or 1.0
+    z = (values.astype(np.longdouble) - np.longdouble(center)) / np.longdouble(scale)
+    power = np.ones_like(z)
+    sums = [np.longdouble(len(values))]
+    for _ in range(highest):
+        power = power * z
+        sums.append(power.sum())
+    return PowerSums(center, scale, tuple(sums))
+
+
+def recurrence(sums: PowerSums, degree: int) -> tuple[list[float], list[float]]:
+    """Stieltjes: alpha_k = <xP_k, P_k>/<P_k, P_k> and norms^2 of the monic orthogonal polynomials.
+
+    The inner products of polynomials come from the moments, <z^i, z^j> = m_{i+j}, so no row is needed.
+    """
+    wide = np.longdouble
+    size = degree + 2
+    polynomials = [np.zeros(size, dtype=wide)]
+    polynomials[0][0] = 1
+    alphas: list[float] = []
+    norms: list[Any] = [sums.sums[0]]
+    for k in range(degree):
+        current = polynomials[k]
+        raised = np.roll(current, 1)
+        alpha = _inner(raised, current, sums.sums) / norms[k]
+        following = raised - alpha * current
+        if k:
+            following = following - (norms[k] / norms[k - 1]) * polynomials[k - 1]
+        polynomials.append(following)
+        norms.append(_inner(following, following, sums.sums))
+        alphas.append(float(wide(sums.center) + wide(sums.scale) * alpha))
+    return alphas, [float(norm * wide(sums.scale) ** (2 * k)) for k, norm in enumerate(norms)]
+
+
+def _inner(a: Any, b: Any, moments: tuple[Any, ...]) -> Any:
+    total = np.longdouble(0)
+    for i, left in enumerate(a):
+        for j, right in enumerate(b):
+            if left != 0 and right != 0:
+                total += left * right * moments[i + j]
+    return total
