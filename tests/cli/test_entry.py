@@ -1,0 +1,166 @@
+"""The command line itself: help at once, one sentence for a failure, exit codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import mixedflow
+from mixedflow import cli
+from mixedflow.cli import invoke
+from mixedflow.errors import DataError
+
+VERBS = ["run", "init", "check", "show", "prepare", "condense", "fit", "diagnose", "report"]
+HEAVY = {"numpy", "pandas", "scipy", "pyarrow", "dask", "numba", "snakemake", "pydantic", "altair"}
+
+
+def fails(capsys, *arguments: str) -> str:
+    """Return the one line that a wrong command leaves."""
+    assert invoke(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_help_names_every_verb(capsys):
+    assert invoke(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(verb in text for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb, capsys):
+    assert invoke([verb, "--help"]) == 0
+    assert "Usage" in capsys.readouterr().out
+
+
+def test_help_loads_no_heavy_library():
+    code = (
+        "import sys; from mixedflow.cli import invoke; invoke(['--help']);"
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.splitlines()[-1].split())
+
+
+def test_help_answers_at_once():
+    """Half a second is the aim; against a bare interpreter, so that a busy machine may be slow."""
+
+    def best(*command: str) -> float:
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, *command], capture_output=True, check=True)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert best("-m", "mixedflow", "--help") < max(0.5, 30 * best("-S", "-c", "pass"))
+
+
+def test_version(capsys):
+    assert invoke(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"mixedflow {mixedflow.__version__}"
+
+
+def test_wrong_use_is_one_sentence(capsys):
+    assert "No such command 'fitt'" in fails(capsys, "fitt")
+    assert "No such option" in fails(capsys, "fit", "--methd", "em")
+    assert "Missing argument" in fails(capsys, "fit", "a.csv")
+    assert "Missing option" in fails(capsys, "prepare", "a.csv")
+    assert "--max-iter" in fails(capsys, "fit", "a.csv", "y ~ 1 + (1 | g)", "--max-iter", "x")
+
+
+def test_options_are_checked_like_the_configuration(capsys):
+    fit = ("fit", "a.csv", "y ~ 1 + (1 | g)")
+    assert "did you mean 'px-em'?" in fails(capsys, *fit, "--method", "pxem")
+    assert "the command line: missing is 'x'" in fails(capsys, *fit, "--missing", "x")
+    assert "types.g is 'cat'" in fails(capsys, *fit, "--type", "g=cat")
+    assert "--type 'g' is not of the form NAME=VALUE" in fails(capsys, *fit, "--type", "g")
+    assert "given twice for 'g'" in fails(capsys, *fit, "--type", "g=int", "--type", "g=int")
+    assert "is not a list" in fails(capsys, *fit, "--levels", "g=[a")
+    prepare = ("prepare", "a.csv", "--out", "x")
+    assert "kind is 'slurm'" in fails(capsys, *prepare, "--dask", "slurm")
+    assert "'lots' is not an amount of memory" in fails(capsys, *prepare, "--memory", "lots")
+    assert "'order' sorts rows within 'group'" in fails(capsys, *prepare, "--order", "t")
+
+
+def test_levels_are_read_as_lists():
+    from mixedflow.cli.options import level_lists
+
+    assert level_lists(['s=["a, b", c]', "t=1,2", "u=x"]) == {
+        "s": ["a, b", "c"],
+        "t": [1, 2],
+        "u": ["x"],
+    }
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Make every command fail in the way that the test says."""
+
+    def with_failure(failure: BaseException) -> None:
+        def app(*_: object, **__: object) -> None:
+            raise failure
+
+        monkeypatch.setattr("mixedflow.cli.app.app", app)
+
+    return with_failure
+
+
+def test_a_foreseen_failure_is_its_sentence(capsys, failing):
+    failing(DataError("row 3 of\n  a.csv is wrong"))
+    assert invoke(["show", "x"]) == 2
+    assert capsys.readouterr().err == "error: row 3 of a.csv is wrong\n"
+    assert invoke(["show", "x", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_unforeseen_failure_says_where_its_traceback_is(capsys, failing, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    failing(KeyError("surprise"))
+    assert invoke(["show", "x"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: unexpected KeyError: 'surprise'; the traceback is in ")
+    assert len(message.splitlines()) == 1
+    (log,) = tmp_path.iterdir()
+    assert str(log) in message
+    assert "Traceback" in log.read_text(encoding="utf-8")
+    assert invoke(["--debug", "show", "x"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_interrupt_is_130(capsys, failing):
+    failing(KeyboardInterrupt())
+    assert invoke(["show", "x"]) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_a_closed_pipe_is_no_failure_of_ours(capsys, failing, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    failing(BrokenPipeError())
+    assert invoke(["show", "x"]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_debug_after_two_dashes_is_not_ours():
+    assert cli._without_debug(["run", "--", "--debug"]) == (["run", "--", "--debug"], False)
+    assert cli._without_debug(["run", "--debug", "--", "-n"]) == (["run", "--", "-n"], True)
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "mixedflow", "show", "nowhere"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
