@@ -56,6 +56,8 @@ class ColumnRule:
     found : what the source holds, for messages
     order : where its level order comes from
     levels : the declared levels, of the type of ``target``
+    coded : whether ``read`` gives a dictionary: the column was declared, or is held, as categories;
+        text that nobody declared stays text, and may be judged as misread numbers
     """
 
     name: str
@@ -64,6 +66,7 @@ class ColumnRule:
     found: str
     order: LevelOrder = "none"
     levels: tuple[Level, ...] = ()
+    coded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,7 @@ def _rule(name: str, held: pa.DataType, declarations: Declarations, meant: bool)
     if name in declarations.levels:
         return _levels_rule(name, held, declarations.levels[name])
     if declared in _FIXED_TARGETS:
-        return ColumnRule(name, *_FIXED_TARGETS[declared], found)
+        return ColumnRule(name, *_FIXED_TARGETS[declared], found, coded=declared == "string")
     return _held_rule(name, held, declared == "category", meant)
 
 
@@ -172,11 +175,13 @@ def _held_rule(name: str, held: pa.DataType, category: bool, meant: bool) -> Col
     found = describe(held)
     if pa.types.is_dictionary(held):
         order: LevelOrder = "category" if meant or held.ordered else "none"
-        return ColumnRule(name, "categorical", _category_target(held.value_type), found, order)
+        return ColumnRule(
+            name, "categorical", _category_target(held.value_type), found, order, (), True
+        )
     if category:
         target = _category_target(held)
         order = "number" if is_fractional(held) else "none"
-        return ColumnRule(name, "categorical", target, found, order)
+        return ColumnRule(name, "categorical", target, found, order, (), True)
     if is_text(held):
         return ColumnRule(name, "categorical", pa.string(), found)
     number = _number_target(held)
@@ -206,9 +211,11 @@ def _levels_rule(name: str, held: pa.DataType, levels: tuple[object, ...]) -> Co
     whole = all(isinstance(v, int | np.integer) and not isinstance(v, bool) for v in levels)
     if whole and pa.types.is_integer(values):
         numbers = tuple(int(str(v)) for v in levels)
-        return ColumnRule(name, "categorical", pa.int64(), describe(held), "declared", numbers)
+        return ColumnRule(
+            name, "categorical", pa.int64(), describe(held), "declared", numbers, True
+        )
     labels = tuple(level_label(v) for v in levels)
-    return ColumnRule(name, "categorical", pa.string(), describe(held), "declared", labels)
+    return ColumnRule(name, "categorical", pa.string(), describe(held), "declared", labels, True)
 
 
 def is_text(held: pa.DataType) -> bool:
@@ -261,17 +268,19 @@ def conform(
     if levels is not None:
         return _encode(column, rule, levels, place)
     if rule.kind == "categorical":
-        if pa.types.is_dictionary(column.type):
-            return _plain_dictionary(column, rule.target)
-        return to_text(column) if rule.target == pa.string() else column.cast(rule.target)
+        return _dictionary(column, rule.target) if rule.coded else to_text(column)
     return to_number(column, rule, place)
 
 
-def _plain_dictionary(column: pa.ChunkedArray, values: pa.DataType) -> pa.ChunkedArray:
+def _dictionary(column: pa.ChunkedArray, values: pa.DataType) -> pa.ChunkedArray:
     """Return a dictionary column with 32-bit codes, one dictionary, and values of one type."""
-    if is_text(column.type.value_type) or pa.types.is_integer(column.type.value_type):
-        return column.cast(pa.dictionary(pa.int32(), values)).unify_dictionaries()
-    return to_text(column).dictionary_encode().unify_dictionaries()
+    held = column.type
+    if pa.types.is_dictionary(held):
+        if is_text(held.value_type) or pa.types.is_integer(held.value_type):
+            return column.cast(pa.dictionary(pa.int32(), values)).unify_dictionaries()
+        column = to_text(column)
+    plain = column.cast(values) if pa.types.is_integer(values) else to_text(column)
+    return plain.dictionary_encode().unify_dictionaries()
 
 
 def to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -380,7 +389,7 @@ def category_levels(pieces: Iterable[pa.ChunkedArray], rule: ColumnRule) -> tupl
     order: dict[Level, None] = {}
     used: set[Level] = set()
     for piece in pieces:
-        encoded = _plain_dictionary(piece, rule.target)
+        encoded = _dictionary(piece, rule.target)
         for chunk in encoded.chunks:
             values = chunk.dictionary.to_pylist()
             order.update(dict.fromkeys(values))

@@ -50,7 +50,7 @@ class CsvFrame(FrameSource):
         super().__init__(
             table,
             declarations,
-            name=f"'{layout.path}'",
+            name=str(layout.path),
             partition_rows=partition_rows,
             header_lines=1,
             schema=schema,
@@ -79,7 +79,7 @@ class CsvParts(ParquetSource):
         super().__init__(
             sorted(folder.iterdir()),
             declarations,
-            name=f"'{layout.path}'",
+            name=str(layout.path),
             header_lines=1,
             schema=schema,
         )
@@ -106,7 +106,7 @@ def open_csv_source(
         when two columns share a name, or a declared number is none at a row
     """
     layout = read_layout(path)
-    plan_columns(pa.schema([(n, pa.string()) for n in layout.names]), declarations, f"'{path}'")
+    plan_columns(pa.schema([(n, pa.string()) for n in layout.names]), declarations, str(path))
     small = SMALL_GZIP_BYTES if layout.compressed else SMALL_BYTES
     if path.stat().st_size < small:
         return _read_small(layout, declarations, partition_rows)
@@ -125,7 +125,7 @@ def _read_small(
     text = pa.Table.from_batches(batches).combine_chunks()
     votes = _votes(layout, declarations)
     numbers = declared_numbers(layout.names, declarations)
-    place = Place(f"'{layout.path}'", 0, 1)
+    place = Place(str(layout.path), 0, 1)
     columns = []
     for name in layout.names:
         whole = text[name].combine_chunks()
@@ -176,7 +176,7 @@ def _write_parts(
     stored: list[dict[str, Guess]] = []
     first = 0
     for text in _tables_of(layout, rows):
-        place = Place(f"'{layout.path}'", first, 1)
+        place = Place(str(layout.path), first, 1)
         columns = []
         for name in layout.names:
             whole = text[name].combine_chunks()

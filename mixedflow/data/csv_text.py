@@ -62,7 +62,7 @@ def read_layout(path: Path) -> CsvLayout:
     tabs = path.name.removesuffix(".gz").endswith((".tsv", ".tab"))
     delimiter = "\t" if tabs else _delimiter(header)
     names = tuple(next(csv.reader([header], delimiter=delimiter)))
-    check_unique(names, f"'{path}'")
+    check_unique(names, str(path))
     return CsvLayout(path, delimiter, _has_quotes(path, compressed), compressed, names)
 
 

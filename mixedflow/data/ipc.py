@@ -40,8 +40,8 @@ class IpcSource(BaseSource):
         self._batches = list(_ranges(sizes, step))
         categories = [f.name for f in schema if pa.types.is_dictionary(f.type)]
         meant = categories if b"pandas" in (schema.metadata or {}) else []
-        rules = plan_columns(schema, declarations, f"'{path}'", categories=meant)
-        super().__init__(f"'{path}'", rules, [sum(sizes[a:b]) for a, b in self._batches])
+        rules = plan_columns(schema, declarations, str(path), categories=meant)
+        super().__init__(str(path), rules, [sum(sizes[a:b]) for a, b in self._batches])
 
     def _read_raw(self, index: int, columns: Sequence[str]) -> pa.Table:
         first, last = self._batches[index]

@@ -99,9 +99,7 @@ def _open_file(path: Path, declarations: Declarations, partition_rows: int | Non
     if ending.endswith(CSV_ENDINGS):
         return open_csv_source(path, declarations, partition_rows)
     if ending.endswith(PARQUET_ENDINGS):
-        source = ParquetSource(
-            [path], declarations, name=f"'{path}'", partition_rows=partition_rows
-        )
+        source = ParquetSource([path], declarations, name=str(path), partition_rows=partition_rows)
         return _with_rows(source)
     if ending.endswith(IPC_ENDINGS):
         return _with_rows(IpcSource(path, declarations, partition_rows=partition_rows))
@@ -130,7 +128,7 @@ def _open_parquet_files(
             f"'{name}' matches '{strange[0]}'; several files are read together only when all are "
             "Parquet (*.parquet)"
         )
-    source = ParquetSource(files, declarations, name=f"'{name}'", partition_rows=partition_rows)
+    source = ParquetSource(files, declarations, name=name, partition_rows=partition_rows)
     return _with_rows(source)
 
 

@@ -67,7 +67,8 @@ class ParquetSource(BaseSource):
 
     def _read_raw(self, index: int, columns: Sequence[str]) -> pa.Table:
         part = self._parts[index]
-        texts = [c for c in columns if self.rules[c].target == pa.string()]
+        rules = (self.rules[c] for c in columns)
+        texts = [rule.name for rule in rules if rule.coded and rule.target == pa.string()]
         try:
             with open_parquet(part.path, texts) as file:
                 groups = list(range(part.first, part.last))
@@ -102,7 +103,7 @@ def _footer(path: Path) -> _Footer:
             schema = file.schema_arrow
     except (OSError, pa.ArrowException) as error:
         raise unreadable(path, error) from error
-    check_unique(schema.names, f"'{path}'")
+    check_unique(schema.names, str(path))
     return _Footer(schema, rows)
 
 

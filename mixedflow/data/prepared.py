@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from mixedflow.data.atomic import atomic_write_text
-from mixedflow.data.columns import Declarations
+from mixedflow.data.columns import ColumnRule, Declarations
 from mixedflow.data.fingerprint import sha256_of_file, sha256_of_text
 from mixedflow.data.parquet import ParquetSource
 from mixedflow.errors import SourceError, StoredFileError
@@ -51,7 +51,9 @@ class PreparedManifest:
     ----------
     source, source_sha256 : where the rows came from and the content there
     columns : column -> kind
-    types, levels : as declared when it was prepared
+    coded : columns that were declared, or held, as categories
+    skipped : columns left out because a model cannot use them -> what they hold
+    levels : column -> its levels in order, where they were declared or are a category's
     rows_in, rows_kept : rows of the source and of the parts
     dropped : column -> rows dropped in which it was missing (a row may count in several)
     missing : the policy, "drop" or "error"
@@ -62,7 +64,8 @@ class PreparedManifest:
     source: str
     source_sha256: str
     columns: dict[str, str]
-    types: dict[str, str]
+    coded: list[str]
+    skipped: dict[str, str]
     levels: dict[str, list[Any]]
     rows_in: int
     rows_kept: int
@@ -129,14 +132,20 @@ class PreparedData(ParquetSource):
         paths = [_verified(folder, part) for part in self.manifest.parts]
         merged = _merge(self.manifest, declarations or Declarations())
         try:
-            super().__init__(paths, merged, name=f"'{folder}'", partition_rows=1 << 62)
+            super().__init__(paths, merged, name=str(folder), partition_rows=1 << 62)
         except SourceError as error:
             raise StoredFileError(str(error)) from error
+        self._name_skipped()
         rows = [part.rows for part in self._parts]
         if rows != [part.rows for part in self.manifest.parts if part.rows]:
             raise StoredFileError(
                 f"'{folder}' does not hold the rows that its {MANIFEST} says; prepare it again"
             )
+
+    def _name_skipped(self) -> None:
+        """Know the columns that were left out, so that a message can say why."""
+        for column, found in self.manifest.skipped.items():
+            self.rules.setdefault(column, ColumnRule(column, "other", pa.null(), found))
 
     def fingerprint(self) -> str:
         """Return one SHA-256 over those that the manifest holds."""
@@ -184,5 +193,6 @@ def _merge(manifest: PreparedManifest, declarations: Declarations) -> Declaratio
         for column, values in manifest.levels.items()
         if column not in declarations.types
     }
-    types = {c: t for c, t in manifest.types.items() if c not in declarations.levels}
+    given = {*declarations.types, *declarations.levels, *levels}
+    types = {column: "category" for column in manifest.coded if column not in given}
     return Declarations({**types, **declarations.types}, {**levels, **declarations.levels})

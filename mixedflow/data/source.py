@@ -61,6 +61,15 @@ class Source(Protocol):
     def read(self, index: int, columns: Sequence[str]) -> pa.Table:
         """Return one partition's columns with the declared types applied."""
 
+    def check_names(self, columns: Sequence[str]) -> None:
+        """Raise unless all columns are there and of a kind that a model can use."""
+
+    def describe(self, column: str) -> str:
+        """Return what a column holds, in words."""
+
+    def is_coded(self, column: str) -> bool:
+        """Return whether a column was declared, or is held, as categories."""
+
     def row_offset(self, index: int) -> int:
         """Return the number of rows before a partition."""
 
@@ -115,6 +124,14 @@ class BaseSource(ABC):
     def columns(self) -> dict[str, ColumnKind]:
         """Return every column with its kind, after the declared types."""
         return {name: rule.kind for name, rule in self.rules.items()}
+
+    def describe(self, column: str) -> str:
+        """Return what a column holds, in words."""
+        return self.rules[column].found
+
+    def is_coded(self, column: str) -> bool:
+        """Return whether a column was declared, or is held, as categories."""
+        return self.rules[column].coded
 
     def check_names(self, columns: Sequence[str]) -> None:
         """Raise unless all columns are there and of a kind that a model can use."""
