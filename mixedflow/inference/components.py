@@ -1,0 +1,59 @@
+"""Variance components as lme4's ``as.data.frame(VarCorr(.))`` lists them.
+
+Stands at "Variance components" in ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mixedflow.design.types import DesignInfo, Float, TermDesign
+
+
+class VarianceComponent(NamedTuple):
+    """One row: a variance (``term2`` empty, ``sdcor`` its root) or a covariance and correlation."""
+
+    group: str
+    term1: str
+    term2: str
+    vcov: float
+    sdcor: float
+
+
+def variance_components(
+    info: DesignInfo, terms: Sequence[TermDesign], G: Sequence[Float], sigma2: float
+) -> list[VarianceComponent]:
+    """Return variances, then covariances of every term, the residual last.
+
+    Parameters
+    ----------
+    info, terms : names
+    G : (q_j, q_j) a term
+    sigma2 : residual variance
+    """
+    rows = []
+    for term, matrix in zip(terms, G, strict=True):
+        names = [info.factors[term.factor].columns[c] for c in term.columns]
+        rows += _of_term(term.label, names, matrix, correlated=term.structure != "diag")
+    return [*rows, VarianceComponent("Residual", "", "", sigma2, float(np.sqrt(sigma2)))]
+
+
+def _of_term(
+    label: str, names: list[str], G: Float, *, correlated: bool
+) -> list[VarianceComponent]:
+    sd = np.sqrt(np.diag(G))
+    rows = [
+        VarianceComponent(label, name, "", float(G[i, i]), float(sd[i]))
+        for i, name in enumerate(names)
+    ]
+    if not correlated:
+        return rows
+    for i in range(len(names)):
+        for j in range(i + 1, len(names)):
+            product = sd[i] * sd[j]
+            r = float(G[i, j] / product) if product > 0 else float("nan")
+            rows.append(VarianceComponent(label, names[i], names[j], float(G[i, j]), r))
+    return rows

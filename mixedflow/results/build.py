@@ -1,0 +1,134 @@
+"""From condensed data to a result: the fit with its messages, timings and versions.
+
+Stands at "Results" in ``docs/algorithm.md``. The API (rows at hand) and the workflow (sums on disk)
+come through here, so that both give the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pandas as pd
+
+import mixedflow
+from mixedflow.crossproducts.types import CrossProducts
+from mixedflow.data.source import Source
+from mixedflow.design.encode import Encoder
+from mixedflow.design.schema import Schema
+from mixedflow.design.spec import ModelSpec
+from mixedflow.estimation.control import FitControl
+from mixedflow.estimation.driver import Progress
+from mixedflow.estimation.fit import Estimates, estimate
+from mixedflow.results.fit_result import FitResult
+
+REPORTED = ("numpy", "scipy", "pandas", "pyarrow", "formulaic", "dask", "numba")
+
+
+@dataclass(frozen=True, slots=True)
+class FitRequest:
+    """How sums are to be fitted.
+
+    Attributes
+    ----------
+    reml, method, control : see :func:`mixedflow.fit`
+    progress : called with every row of the trace
+    """
+
+    reml: bool = True
+    method: str = "auto"
+    control: FitControl | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowSource:
+    """Where the rows came from, for messages, fitted values and the report."""
+
+    name: str
+    source: Source | None = None
+    index: pd.Index | None = None
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+def fit_condensed(
+    spec: ModelSpec,
+    schema: Schema,
+    sums: CrossProducts,
+    request: FitRequest | None = None,
+    rows: RowSource | None = None,
+) -> FitResult:
+    """Return the fit of a model to sums of its design.
+
+    Parameters
+    ----------
+    spec : the model; its terms may divide the condensed Z columns as they like
+    schema, sums : of the design
+    request : REML or ML, method, settings
+    rows : where the rows came from
+    """
+    request = request or FitRequest()
+    rows = rows or RowSource(schema.source)
+    encoder = Encoder(spec, schema)
+    estimates = estimate(
+        sums,
+        encoder.terms,
+        reml=request.reml,
+        method=request.method,
+        control=request.control,
+        progress=request.progress,
+    )
+    return FitResult(
+        spec=spec,
+        schema=schema,
+        estimates=estimates,
+        crossproducts=sums,
+        data_summary=data_summary(rows.name, sums),
+        messages=(*schema.messages, *fit_messages(estimates, sums)),
+        timings={**rows.timings, "fit": estimates.seconds},
+        versions=versions(),
+        source=rows.source,
+        row_index=rows.index,
+    )
+
+
+def data_summary(name: str, sums: CrossProducts) -> dict[str, Any]:
+    """Return source, rows read, used and dropped, and the columns that were missing."""
+    return {
+        "source": name,
+        "rows_in": sums.rows_in,
+        "rows_used": sums.n_obs,
+        "rows_dropped": sums.rows_in - sums.n_obs,
+        "missing": dict(sums.missing),
+    }
+
+
+def fit_messages(estimates: Estimates, sums: CrossProducts) -> tuple[str, ...]:
+    """Return sentences on aliased columns and on a fit that did not converge."""
+    out = []
+    if len(estimates.aliased):
+        names = ", ".join(sums.info.x_columns[k] for k in estimates.aliased)
+        out.append(
+            f"fixed-effect model matrix is rank deficient, so {len(estimates.aliased)} "
+            f"column(s) were dropped: {names}"
+        )
+    if not estimates.converged:
+        last = estimates.trace[-1]
+        out.append(
+            f"not converged after {last.iteration} iterations of {estimates.method}: the estimates "
+            "are not the optimum; raise max_iter or use method 'auto'"
+        )
+    return tuple(out)
+
+
+def versions() -> dict[str, str]:
+    """Return versions of mixedflow and of what it computed with."""
+    found = {"mixedflow": mixedflow.__version__}
+    for name in REPORTED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

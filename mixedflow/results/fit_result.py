@@ -1,0 +1,337 @@
+"""What a fit is: frozen estimates with the accessors that users of lme4 know.
+
+Stands at "Results" in ``docs/algorithm.md``. Values are tables by name; arrays without names stay in
+``estimates``. Whatever costs time (conditional SDs, fitted values) is computed when first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mixedflow.crossproducts.types import CrossProducts
+from mixedflow.data.source import Source
+from mixedflow.design.encode import Encoder
+from mixedflow.design.schema import Schema
+from mixedflow.design.spec import ModelSpec
+from mixedflow.design.types import Float
+from mixedflow.errors import DataError
+from mixedflow.estimation.certificate import Certificate
+from mixedflow.estimation.fit import Estimates, conditional_covariances, evaluate_at, trace_table
+from mixedflow.inference.components import variance_components
+from mixedflow.inference.fixed import coefficient_table
+from mixedflow.inference.predict import linear_predictor, random_predictor
+from mixedflow.results.summary import render_summary
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FitResult:
+    """A fitted linear mixed model.
+
+    Attributes
+    ----------
+    spec, schema : what was asked, and what was learned from the data
+    estimates : the numbers, see :class:`mixedflow.estimation.fit.Estimates`
+    crossproducts : the sums that the model was fitted from
+    data_summary : source, rows_in, rows_used, rows_dropped, missing (column -> rows)
+    messages : what a reader should know: aliased columns, boundary, non-convergence
+    timings : seconds by stage
+    versions : of mixedflow and what it computed with
+    source : the rows, where they are at hand
+    row_index : labels of the source's rows, where it is a pandas frame
+    """
+
+    spec: ModelSpec
+    schema: Schema
+    estimates: Estimates
+    crossproducts: CrossProducts
+    data_summary: Mapping[str, Any]
+    messages: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    source: Source | None = None
+    row_index: pd.Index | None = None
+
+    @property
+    def reml(self) -> bool:
+        """Whether the restricted likelihood was maximised."""
+        return self.estimates.reml
+
+    @property
+    def method(self) -> str:
+        """Method of estimation: auto, em, px-em or ai."""
+        return self.estimates.method
+
+    @property
+    def loglik(self) -> float:
+        """Log-likelihood; the restricted one, without log|X'X|, for REML (as lme4 and nlme)."""
+        return -0.5 * self.estimates.minus2ll
+
+    @property
+    def deviance(self) -> float:
+        """-2 log-likelihood; for REML this is lme4's REML criterion."""
+        return self.estimates.minus2ll
+
+    @property
+    def aic(self) -> float:
+        """-2l + 2 k, k counting fixed effects and variance parameters (as lme4, REML too)."""
+        return self.deviance + 2.0 * self.df_model
+
+    @property
+    def bic(self) -> float:
+        """-2l + k log n, n the number of rows (as lme4, REML too)."""
+        return self.deviance + self.df_model * float(np.log(self.nobs))
+
+    @property
+    def nobs(self) -> int:
+        """Rows in the fit."""
+        return self.estimates.n_obs
+
+    @property
+    def df_model(self) -> int:
+        """Number of parameters: fixed effects, variances and covariances, residual variance."""
+        return self.estimates.n_params
+
+    @property
+    def sigma(self) -> float:
+        """Residual standard deviation; that of a row of weight 1 where rows are weighted."""
+        return float(np.sqrt(self.estimates.sigma2))
+
+    @property
+    def converged(self) -> bool:
+        """Whether the convergence criteria were met."""
+        return self.estimates.converged
+
+    @property
+    def singular(self) -> bool:
+        """Whether some G lies on its boundary."""
+        return any(self.estimates.singular)
+
+    @property
+    def n_iter(self) -> int:
+        """Number of iterations."""
+        return int(self.estimates.trace[-1].iteration)
+
+    @property
+    def certificate(self) -> Certificate:
+        """Evidence on convergence."""
+        return self.estimates.certificate
+
+    @property
+    def conditions(self) -> dict[str, float]:
+        """Condition numbers of X'V^-1X and of the information, each scaled to a unit diagonal."""
+        return {
+            "X'V^-1X": self.certificate.condition_fixed,
+            "information": self.certificate.condition_information,
+        }
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Turns rows into the columns of this design."""
+        return Encoder(self.spec, self.schema)
+
+    @property
+    def coefficient_names(self) -> list[str]:
+        """Names of the fixed effects that are not aliased."""
+        names = self.crossproducts.info.x_columns
+        return [names[k] for k in self.estimates.kept]
+
+    @cached_property
+    def fixef(self) -> pd.Series:
+        """Fixed effects by name (BLUE)."""
+        return pd.Series(self.estimates.beta, index=self.coefficient_names, name="estimate")
+
+    @cached_property
+    def vcov(self) -> pd.DataFrame:
+        """Covariance of the fixed effects, (X'V^-1X)^-1."""
+        names = self.coefficient_names
+        return pd.DataFrame(self.estimates.vcov, index=names, columns=names)
+
+    @cached_property
+    def coef_table(self) -> pd.DataFrame:
+        """Fixed effects with standard errors and statistics."""
+        table = coefficient_table(self.estimates.beta, self.estimates.vcov)
+        columns = {"estimate": table.estimate, "se": table.se, "statistic": table.statistic}
+        return pd.DataFrame(columns, index=self.coefficient_names)
+
+    @cached_property
+    def varcorr(self) -> pd.DataFrame:
+        """Variance components: group, term1, term2, vcov, sdcor; ``term2`` is "" on variances."""
+        info = self.crossproducts.info
+        rows = variance_components(
+            info, self.encoder.terms, self.estimates.G, self.estimates.sigma2
+        )
+        return pd.DataFrame(rows, columns=["group", "term1", "term2", "vcov", "sdcor"])
+
+    @property
+    def n_levels(self) -> dict[str, int]:
+        """Levels of every grouping factor."""
+        return {factor.name: factor.n_levels for factor in self.crossproducts.info.factors}
+
+    @cached_property
+    def ranef(self) -> dict[str, pd.DataFrame]:
+        """Random effects (BLUP) of every grouping factor: levels x columns."""
+        return self._by_factor(self.estimates.u)
+
+    @cached_property
+    def ranef_se(self) -> dict[str, pd.DataFrame]:
+        """Conditional SDs of the random effects given y and the fixed effects (lme4's condVar)."""
+        covariances = conditional_covariances(self._evaluation())
+        spread = [np.sqrt(np.einsum("laa->la", part)) for part in covariances]
+        return self._by_factor(tuple(spread))
+
+    def _evaluation(self) -> Any:
+        estimates = self.estimates
+        return evaluate_at(
+            self.crossproducts,
+            self.encoder.terms,
+            estimates.params,
+            reml=estimates.reml,
+            solver=estimates.solver,
+        )
+
+    def _by_factor(self, parts: tuple[Float, ...]) -> dict[str, pd.DataFrame]:
+        """Name (L_f, q_f) arrays, given in the order of the model's factors, terms side by side."""
+        info, terms = self.crossproducts.info, self.encoder.terms
+        out = {}
+        for f, values in zip(sorted({term.factor for term in terms}), parts, strict=True):
+            factor = info.factors[f]
+            columns = [factor.columns[c] for t in terms if t.factor == f for c in t.columns]
+            labels = pd.Index(self.schema.level_labels(f), name=factor.name, dtype=object)
+            out[factor.name] = pd.DataFrame(values, index=labels, columns=columns)
+        return out
+
+    @cached_property
+    def _u_by_term(self) -> tuple[Float, ...]:
+        terms = self.encoder.terms
+        factors = sorted({term.factor for term in terms})
+        taken = dict.fromkeys(factors, 0)
+        out = []
+        for term in terms:
+            start = taken[term.factor]
+            taken[term.factor] = stop = start + len(term.columns)
+            out.append(self.estimates.u[factors.index(term.factor)][:, start:stop])
+        return tuple(out)
+
+    @cached_property
+    def trace(self) -> pd.DataFrame:
+        """One row an iteration."""
+        return pd.DataFrame(trace_table(self.estimates.trace))
+
+    def predict(
+        self, newdata: object, *, random: bool = True, allow_new_levels: bool = False
+    ) -> pd.Series:
+        """Return X beta + offset (+ Z u) for new rows, NaN where a row is incomplete.
+
+        Parameters
+        ----------
+        newdata : a frame, path or glob with the model's predictors
+        random : add the random effects
+        allow_new_levels : give a level that the fit has not seen a random effect of 0; otherwise
+            it is an error (lme4's ``allow.new.levels``)
+
+        Raises
+        ------
+        UnknownLevelError
+            naming level and row.
+        """
+        from mixedflow.data import open_source
+
+        source = open_source(newdata, levels=self.spec.levels)
+        names = self.encoder.variables(response=False)
+        rule = "allow" if allow_new_levels or not random else "error"
+        parts = []
+        for i in range(source.n_partitions):
+            table = source.read(i, names)
+            block = self.encoder.encode(table, response=False, new_levels=rule)
+            values = np.full(block.rows_in, np.nan)
+            values[block.kept] = self._predictor(block, random=random)
+            parts.append(values)
+        index = newdata.index if isinstance(newdata, pd.DataFrame) else None
+        return pd.Series(np.concatenate(parts), index=index, name="prediction")
+
+    def _predictor(self, block: Any, *, random: bool) -> Float:
+        eta = linear_predictor(block, self.estimates.beta, self.estimates.kept.tolist())
+        if random:
+            eta = eta + random_predictor(block, self.encoder.terms, self._u_by_term)
+        return eta
+
+    @cached_property
+    def fitted(self) -> pd.Series:
+        """Fitted values X beta + offset + Z u of the rows used."""
+        return self._rows()["fitted"].rename("fitted")
+
+    @cached_property
+    def resid(self) -> pd.Series:
+        """Conditional residuals y - fitted of the rows used."""
+        return self._rows()["resid"].rename("resid")
+
+    def _rows(self) -> pd.DataFrame:
+        if self.source is None:
+            raise DataError(
+                "this fit was read from disk without its rows, so it has no fitted values or "
+                "residuals; use predict(newdata)"
+            )
+        parts = [self._row_part(i) for i in range(self.source.n_partitions)]
+        frame = pd.concat(parts)
+        if self.row_index is not None:
+            frame.index = self.row_index[frame.index]
+        return frame
+
+    def _row_part(self, i: int) -> pd.DataFrame:
+        assert self.source is not None  # noqa: S101 - checked by the caller
+        table: pa.Table = self.source.read(i, self.encoder.variables())
+        block = self.encoder.encode(table)
+        fitted = self._predictor(block, random=True)
+        y = block.y[:, 0] if block.offset is None else block.y[:, 0] + block.offset
+        at = self.source.row_offset(i) + np.flatnonzero(block.kept)
+        return pd.DataFrame({"fitted": fitted, "resid": y - fitted}, index=at)
+
+    def summary(self) -> str:
+        """Return the fit as text, laid out as lme4's."""
+        return render_summary(self)
+
+    def __str__(self) -> str:
+        """Return the summary."""
+        return self.summary()
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        state = "converged" if self.converged else "not converged"
+        return f"<FitResult {self.spec.formula!r}: logLik {self.loglik:.4f}, {state}>"
+
+    def save(self, path: str | Path) -> None:
+        """Write the fit to a folder; :func:`mixedflow.load` reads and verifies it."""
+        from mixedflow.results.store import save_fit
+
+        save_fit(self, Path(path))
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the scalars and small tables as plain JSON values."""
+        return {
+            "loglik": self.loglik,
+            "deviance": self.deviance,
+            "aic": self.aic,
+            "bic": self.bic,
+            "nobs": self.nobs,
+            "df_model": self.df_model,
+            "sigma": self.sigma,
+            "converged": self.converged,
+            "singular": self.singular,
+            "n_iter": self.n_iter,
+            "fixef": self.fixef.to_dict(),
+            "se": self.coef_table["se"].to_dict(),
+            "vcov": self.estimates.vcov.tolist(),
+            "varcorr": self.varcorr.to_dict(orient="records"),
+            "n_levels": self.n_levels,
+            "certificate": asdict(self.certificate),
+        }

@@ -1,0 +1,215 @@
+"""A fit on disk: JSON and Parquet in one folder, verified on reading.
+
+Stands at "Results" in ``docs/algorithm.md``; the format is DESIGN 4's. ``fit.json`` (what was asked,
+parameters, estimates, convergence, versions, timings), ``ranef.parquet``, ``trace.parquet``,
+``schema/`` and ``crossproducts/``. On reading, the equations are solved again at the stored
+parameters and the log-likelihood and the fixed effects must agree with what is stored.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixedflow.crossproducts.storage import load_crossproducts, save_crossproducts
+from mixedflow.data.atomic import atomic_folder
+from mixedflow.design.encode import Encoder
+from mixedflow.design.schema import Schema
+from mixedflow.design.spec import spec_from_json
+from mixedflow.errors import MixedflowError, StoredFileError
+from mixedflow.estimation.certificate import Certificate
+from mixedflow.estimation.driver import TraceRow
+from mixedflow.estimation.fit import (
+    Estimates,
+    evaluate_at,
+    fixed_effects,
+    random_effects,
+)
+from mixedflow.estimation.parameters import VarianceParameters
+from mixedflow.results.fit_result import FitResult
+
+FORMAT = "mixedflow-fit"
+FORMAT_VERSION = 1
+AGREEMENT = 1e-9
+"""Relative difference between the stored and the recomputed log-likelihood that is rounding."""
+
+
+def save_fit(fit: FitResult, folder: Path) -> None:
+    """Write a fit to a folder; it appears whole or not at all."""
+    with atomic_folder(folder) as place:
+        fit.schema.save(place / "schema")
+        save_crossproducts(fit.crossproducts, place / "crossproducts")
+        pq.write_table(_ranef_table(fit), place / "ranef.parquet")
+        pq.write_table(
+            pa.Table.from_pandas(fit.trace, preserve_index=False), place / "trace.parquet"
+        )
+        text = json.dumps(_to_json(fit), indent=1, allow_nan=True)
+        (place / "fit.json").write_text(text, encoding="utf-8")
+
+
+def _to_json(fit: FitResult) -> dict[str, Any]:
+    estimates = fit.estimates
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "spec": fit.spec.to_json(),
+        "reml": estimates.reml,
+        "method": estimates.method,
+        "solver": estimates.solver,
+        "parameters": {
+            "theta": [part.tolist() for part in estimates.params.theta],
+            "phi": estimates.params.phi,
+        },
+        "singular_terms": list(estimates.singular),
+        "seconds": estimates.seconds,
+        **fit.as_record(),
+        "data_summary": dict(fit.data_summary),
+        "messages": list(fit.messages),
+        "timings": dict(fit.timings),
+        "versions": dict(fit.versions),
+    }
+
+
+def _ranef_table(fit: FitResult) -> pa.Table:
+    parts = []
+    for factor, values in fit.ranef.items():
+        sd = fit.ranef_se[factor]
+        for column in dict.fromkeys(values.columns):
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "factor": factor,
+                        "level": values.index.map(str),
+                        "column": column,
+                        "blup": values[column].to_numpy(),
+                        "sd": sd[column].to_numpy(),
+                    }
+                )
+            )
+    return pa.Table.from_pandas(pd.concat(parts), preserve_index=False)
+
+
+def load_fit(folder: Path) -> FitResult:
+    """Read a fit and verify it.
+
+    Raises
+    ------
+    StoredFileError
+        if a file is missing or damaged, the format version is another one, or the equations at the
+        stored parameters give another log-likelihood or other fixed effects.
+    """
+    content = _read_json(folder)
+    try:
+        spec = spec_from_json(content["spec"])
+        schema = Schema.load(folder / "schema")
+        sums = load_crossproducts(folder / "crossproducts")
+        stored = content["parameters"]
+        params = VarianceParameters(
+            tuple(np.array(part, dtype=float) for part in stored["theta"]), float(stored["phi"])
+        )
+        trace = _read_trace(folder / "trace.parquet")
+        estimates = _verified(content, params, Encoder(spec, schema), (sums, trace, folder))
+    except (KeyError, TypeError, ValueError, OSError, pa.ArrowException) as error:
+        raise StoredFileError(f"the fit '{folder}' is damaged: {error}") from error
+    return FitResult(
+        spec=spec,
+        schema=schema,
+        estimates=estimates,
+        crossproducts=sums,
+        data_summary=content["data_summary"],
+        messages=tuple(content["messages"]),
+        timings=content["timings"],
+        versions=content["versions"],
+    )
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    path = folder / "fit.json"
+    if not path.is_file():
+        raise StoredFileError(f"no fit at '{folder}': fit.json is missing")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoredFileError(f"'{path}' cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise StoredFileError(f"'{path}' does not describe a fit of mixedflow")
+    if content.get("format_version") != FORMAT_VERSION:
+        raise StoredFileError(
+            f"'{path}' has format version {content.get('format_version')!r}; this version of "
+            f"mixedflow reads version {FORMAT_VERSION}"
+        )
+    return content
+
+
+def _read_trace(path: Path) -> tuple[TraceRow, ...]:
+    columns = pq.read_table(path).to_pydict()
+    names = [f.name for f in fields(TraceRow)]
+    return tuple(TraceRow(*row) for row in zip(*(columns[name] for name in names), strict=True))
+
+
+def _verified(
+    content: Mapping[str, Any], params: VarianceParameters, encoder: Encoder, parts: Any
+) -> Estimates:
+    sums, trace, folder = parts
+    reml = bool(content["reml"])
+    try:
+        again = evaluate_at(sums, encoder.terms, params, reml=reml, solver=content["solver"])
+    except MixedflowError as error:
+        raise StoredFileError(f"the fit '{folder}' cannot be verified: {error}") from error
+    _agree(folder, "log-likelihood", content["loglik"], -0.5 * again.minus2ll)
+    beta, vcov = fixed_effects(again)
+    for name, before, now in zip(content["fixef"], content["fixef"].values(), beta, strict=True):
+        scale = float(np.sqrt(vcov.diagonal().max()))
+        _agree(folder, f"coefficient '{name}'", before, now, scale=scale)
+    system = again.solution.mme.system
+    y2 = system.fixed_scale.y_scale**2
+    factors = again.solution.mme.factors
+    certificate = dict(content["certificate"])
+    certificate["boundary"] = tuple((label, on) for label, on in certificate["boundary"])
+    return Estimates(
+        reml=reml,
+        method=content["method"],
+        solver=content["solver"],
+        params=params,
+        G=_term_covariances(system, factors, y2),
+        sigma2=y2 * params.sigma2,
+        beta=beta,
+        vcov=vcov,
+        kept=system.kept,
+        aliased=system.aliased,
+        u=random_effects(again),
+        minus2ll=again.minus2ll,
+        n_obs=system.n_obs,
+        n_params=int(content["df_model"]),
+        converged=bool(content["converged"]),
+        singular=tuple(bool(value) for value in content["singular_terms"]),
+        trace=trace,
+        certificate=Certificate(**certificate),
+        seconds=float(content["seconds"]),
+    )
+
+
+def _term_covariances(system: Any, factors: Any, y2: float) -> tuple[Any, ...]:
+    out: list[Any] = [None] * len(system.terms)
+    for factor, F in zip(system.factors, factors, strict=True):
+        for term, where in zip(factor.terms, factor.slices, strict=True):
+            out[term] = y2 * (F[where, where] @ F[where, where].T)
+    return tuple(out)
+
+
+def _agree(folder: Path, what: str, stored: float, now: float, *, scale: float = 1.0) -> None:
+    limit = AGREEMENT * max(scale, abs(now))
+    if not (math.isfinite(stored) and abs(stored - now) <= limit):
+        raise StoredFileError(
+            f"the fit '{folder}' fails verification: the stored {what} is {stored!r}, the equations "
+            f"at the stored parameters give {now!r}; fit the model again"
+        )
