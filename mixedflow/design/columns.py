@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +22,9 @@ from mixedflow.design.contrasts import Coding, contrast_coding
 from mixedflow.design.evaluate import State, evaluate, state_key
 from mixedflow.design.formula import LinearPart
 from mixedflow.design.levels import LevelIndex, LevelSet
-from mixedflow.design.safety import Expression, take_apart
+from mixedflow.design.safety import Call, Expression, take_apart
 from mixedflow.design.transforms import apply_basis, basis_fields
 from mixedflow.design.types import Float, Int
-from mixedflow.errors import DataError
 
 INTERCEPT = "(Intercept)"
 
@@ -121,8 +121,7 @@ def _spans_intercept(expression: Expression, learned: Learned) -> bool:
         return True
     if expression.kind != "basis":
         return False
-    assert isinstance(expression.tree, ast.Call)
-    return bool(take_apart(expression.tree, "").parameters.get("include_intercept"))
+    return bool(basis_call(expression).parameters.get("include_intercept"))
 
 
 def _fields(expression: Expression, learned: Learned, *, reduced: bool) -> tuple[str, ...]:
@@ -131,10 +130,13 @@ def _fields(expression: Expression, learned: Learned, *, reduced: bool) -> tuple
         return coding_of(expression, learned, reduced=reduced).names
     if expression.kind != "basis":
         return (expression.text,)
-    assert isinstance(expression.tree, ast.Call)
-    call = take_apart(expression.tree, "")
-    fields = basis_fields(call, learned.states[state_key(expression.tree)])
+    fields = basis_fields(basis_call(expression), learned.states[state_key(expression.tree)])
     return tuple(f"{expression.text}[{field}]" for field in fields[1 if reduced else 0 :])
+
+
+def basis_call(expression: Expression) -> Call:
+    """Take the call of a basis expression apart."""
+    return take_apart(cast(ast.Call, expression.tree), expression.text)
 
 
 def coding_of(expression: Expression, learned: Learned, *, reduced: bool) -> Coding:
@@ -161,26 +163,26 @@ class Rows:
         self._values: dict[tuple[Expression, bool], Float] = {}
 
     def numbers(self, name: str) -> Float:
-        """A data column as float64."""
+        """Return a data column as float64."""
         if name not in self._numbers:
             self._numbers[name] = numbers(self.table.column(name))
         return self._numbers[name]
 
     def codes(self, name: str) -> Int:
-        """Level codes of a data column; -1 where the level is unknown."""
+        """Return level codes of a data column; -1 where the level is unknown."""
         if name not in self._codes:
             self._codes[name] = self.indices[name].codes(self.table.column(name))
         return self._codes[name]
 
     def numeric(self, expression: Expression) -> Float:
-        """The values of a numeric expression, (n,)."""
+        """Return the values of a numeric expression, (n,)."""
         if expression.kind == "column":
             return self.numbers(expression.names[0])
         data = {name: self.numbers(name) for name in expression.names}
         return evaluate(expression.tree, data, self.learned.states)
 
     def values(self, expression: Expression, *, reduced: bool) -> Float:
-        """All columns of an expression, (n, c)."""
+        """Return all columns of an expression, (n, c)."""
         key = (expression, reduced)
         if key not in self._values:
             self._values[key] = self._evaluate(expression, reduced=reduced)
@@ -192,19 +194,21 @@ class Rows:
             return np.asarray(matrix[self.codes(expression.names[0])])
         if expression.kind != "basis":
             return self.numeric(expression)[:, None]
-        assert isinstance(expression.tree, ast.Call)
-        call = take_apart(expression.tree, "")
-        data = {name: self.numbers(name) for name in expression.names}
-        argument = evaluate(call.argument, data, {})
-        state = self.learned.states[state_key(expression.tree)]
-        try:
-            columns = apply_basis(call, argument, state).values
-        except ValueError as error:
-            raise DataError(f"'{expression.text}' cannot be computed: {error}") from None
+        call, state = self.basis(expression)
+        columns = apply_basis(call, self.argument(expression, call), state).values
         return columns[:, 1:] if reduced else columns
 
+    def basis(self, expression: Expression) -> tuple[Call, State]:
+        """Return the call of a basis and its state."""
+        return basis_call(expression), self.learned.states[state_key(expression.tree)]
+
+    def argument(self, expression: Expression, call: Call) -> Float:
+        """Return the values that a basis is built on, (n,)."""
+        data = {name: self.numbers(name) for name in expression.names}
+        return evaluate(call.argument, data, {})
+
     def matrix(self, columns: Sequence[Column]) -> Float:
-        """The columns, (n, p), row by row in memory."""
+        """Return the columns, (n, p), row by row in memory."""
         out = np.empty((self.n, len(columns)))
         for k, column in enumerate(columns):
             if not column.pieces:

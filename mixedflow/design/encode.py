@@ -5,7 +5,7 @@ Stands at "Rows become columns" in ``docs/algorithm.md``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -95,7 +95,7 @@ class Encoder:
         return tuple(terms)
 
     def variables(self, *, response: bool = True) -> tuple[str, ...]:
-        """Data columns that :meth:`encode` reads."""
+        """Return the data columns that :meth:`encode` reads."""
         return self.spec.variables if response else self.spec.predictors
 
     def encode(
@@ -124,6 +124,7 @@ class Encoder:
         check = _Check(rows, np.flatnonzero(kept), place)
         for expression in self.spec.linear_expressions:
             self._check_levels(expression, check)
+            self._check_bounds(expression, check)
         codes = tuple(
             self._factor_codes(k, check, new_levels) for k in range(len(self.schema.factors))
         )
@@ -166,6 +167,24 @@ class Encoder:
         if self._learned.is_category(expression):
             name = expression.names[0]
             check.known(name, check.rows.codes(name), self.schema.levels[name].labels())
+
+    def _check_bounds(self, expression: Expression, check: _Check) -> None:
+        """Refuse to leave the range of a spline, unless it says how to go on."""
+        if expression.kind != "basis":
+            return
+        call, state = check.rows.basis(expression)
+        if call.parameters.get("extrapolation") != "raise":
+            return
+        low, high = state["lower_bound"], state["upper_bound"]
+        values = check.rows.argument(expression, call)
+        bad = (values < low) | (values > high)
+        if bad.any():
+            first = int(bad.argmax())
+            raise DataError(
+                f"'{expression.text}' reaches from {low:g} to {high:g}, but {check.row(first)} has "
+                f"{check.held(expression.names, first)}; extrapolation='extend' (or 'clip') in the "
+                "formula says how to go on."
+            )
 
     def _factor_codes(self, factor: int, check: _Check, new_levels: NewLevels) -> Int:
         name, variables = self.schema.factors[factor]
@@ -236,8 +255,14 @@ class _Check:
         bad = ~np.isfinite(values)
         if bad.any():
             first = int(bad.argmax())
-            held = ", ".join(f"{n} = {self._value(n, first)}" for n in dict.fromkeys(names))
-            raise DataError(f"'{text}' has no finite value in {self.row(first)}, where {held}.")
+            raise DataError(
+                f"'{text}' has no finite value in {self.row(first)}, where "
+                f"{self.held(names, first)}."
+            )
+
+    def held(self, names: Iterable[str], index: int) -> str:
+        """Say what columns hold in a row: ``x = 2, z = 5``."""
+        return ", ".join(f"{n} = {self._value(n, index)}" for n in dict.fromkeys(names))
 
     def known(self, name: str, codes: Int, labels: list[str]) -> None:
         """Raise for the first level of a column that the schema does not have."""

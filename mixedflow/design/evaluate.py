@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -70,8 +70,8 @@ def _call(node: ast.Call, columns: Mapping[str, Float], states: Mapping[str, Sta
     function = FUNCTIONS[call.function]
     if function.kind == "moments":
         return apply_moments(argument, states[state_key(node)])
-    assert function.compute is not None
-    return function.compute(argument, **call.parameters)
+    compute = cast(Callable[..., Any], function.compute)
+    return compute(argument, **call.parameters)
 
 
 def apply_moments(values: Float, state: State) -> Float:
@@ -79,7 +79,7 @@ def apply_moments(values: Float, state: State) -> Float:
     return np.asarray((values - state["center"]) / state["scale"], dtype=np.float64)
 
 
-def state_key(node: ast.Call) -> str:
+def state_key(node: ast.expr) -> str:
     """Name under which a transform's state is kept."""
     return ast.unparse(node)
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import pyarrow as pa
 
 from mixedflow.design.columns import Column, Rows
 from mixedflow.design.levels import LevelIndex
 from mixedflow.design.moments import Moments, moments_of
 from mixedflow.design.plan import plan_design
+from mixedflow.design.sketch import RowSample
 from mixedflow.design.spec import ModelSpec
 from mixedflow.design.summary import PartitionSummary
 from mixedflow.design.types import Float, Pilots
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 def learn_pilots(spec: ModelSpec, schema: Schema, summary: PartitionSummary) -> Pilots:
     """Pilots from merged moments where a column has them, from the sample of rows otherwise."""
     plan = plan_design(spec, schema.learned)
-    table = summary.sample.rows if summary.sample is not None else None
-    assert isinstance(table, pa.Table)
+    table = cast(RowSample, summary.sample).rows
     indices = {n: LevelIndex(v) for n, v in schema.levels.items()}
     rows = Rows(table, schema.learned, indices)
     x_shift, x_scale = _column_pilots(plan.x, rows, summary.moments)

@@ -23,7 +23,7 @@ from mixedflow.errors import DataError, FormulaError, did_you_mean, listing
 
 MAX_DEGREE = 10
 MAX_DF = 200
-EXTRAPOLATIONS = ("raise", "clip", "na", "zero", "extend")
+EXTRAPOLATIONS = ("raise", "clip", "zero", "extend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,21 @@ class Basis:
 def check_parameters(call: Call, text: str) -> None:
     """Refuse parameters of a transform that no data could carry."""
     parameters = call.parameters
-    if call.function == "poly":
-        _whole(parameters["degree"], 1, MAX_DEGREE, "degree", text)
-        return
     for key in ("center", "scale", "rescale", "lower_bound", "upper_bound", "ddof"):
         value = parameters.get(key)
         if value is not None and not isinstance(value, int | float):
             raise FormulaError(f"'{text}': {key} must be a number, TRUE or FALSE; it is {value!r}.")
-    if call.function in ("scale", "center", "standardize"):
-        return
-    df, knots = parameters["df"], parameters["knots"]
-    if (df is None) == (knots is None) and (call.function != "bs" or df is not None):
+    if call.function == "poly":
+        _whole(parameters["degree"], 1, MAX_DEGREE, "degree", text)
+    elif call.function in ("bs", "cr", "cs", "cc"):
+        _check_spline(call, text)
+
+
+def _check_spline(call: Call, text: str) -> None:
+    parameters = call.parameters
+    df, knots, reach = parameters["df"], parameters["knots"], parameters["extrapolation"]
+    both, none = df is not None and knots is not None, df is None and knots is None
+    if both or (none and call.function != "bs"):
         raise FormulaError(f"'{text}' needs one of df and knots.")
     if df is not None:
         _whole(df, 1, MAX_DF, "df", text)
@@ -55,12 +59,10 @@ def check_parameters(call: Call, text: str) -> None:
         raise FormulaError(f"'{text}': knots must be a list of numbers.")
     if "degree" in parameters:
         _whole(parameters["degree"], 0, MAX_DEGREE, "degree", text)
-    if parameters["extrapolation"] not in EXTRAPOLATIONS:
-        near = did_you_mean(str(parameters["extrapolation"]), EXTRAPOLATIONS)
-        raise FormulaError(
-            f"'{text}': extrapolation='{parameters['extrapolation']}' is not known{near}; "
-            f"allowed are {listing(EXTRAPOLATIONS)}."
-        )
+    if reach not in EXTRAPOLATIONS:
+        near = did_you_mean(str(reach), EXTRAPOLATIONS)
+        allowed = listing(EXTRAPOLATIONS)
+        raise FormulaError(f"'{text}': extrapolation must be one of {allowed}{near}.")
     if parameters.get("constraints") not in (None, "center"):
         raise FormulaError(f"'{text}': constraints must be 'center' or left out.")
 
