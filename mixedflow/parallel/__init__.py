@@ -8,12 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mixedflow.parallel.condensing import condense, learn_schema
     from mixedflow.parallel.mapping import map_each, map_reduce
+    from mixedflow.parallel.preparing import prepare
     from mixedflow.parallel.runner import SYNCHRONOUS, Runner, WorkerError, open_runner
     from mixedflow.parallel.threads import set_thread_environment, thread_environment
     from mixedflow.parallel.tree import aligned, tree_plan
 
 _HOME = {
+    "condense": "condensing",
+    "learn_schema": "condensing",
+    "prepare": "preparing",
     "map_each": "mapping",
     "map_reduce": "mapping",
     "Runner": "runner",
@@ -31,9 +36,12 @@ __all__ = [
     "SYNCHRONOUS",
     "WorkerError",
     "aligned",
+    "condense",
+    "learn_schema",
     "map_each",
     "map_reduce",
     "open_runner",
+    "prepare",
     "set_thread_environment",
     "thread_environment",
     "tree_plan",

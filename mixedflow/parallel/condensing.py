@@ -1,0 +1,215 @@
+"""Rows to sums: two passes over the partitions, each added up in the fixed tree.
+
+The first pass learns the schema, the second encodes every partition and condenses it. With a path,
+every partition's sums are kept as a piece of their own, keyed by the partition's content and the
+schema, so that one changed partition costs one piece. Stands at "Sums are added in a fixed tree" in
+``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+import mixedflow
+from mixedflow.crossproducts.condense import condense_block
+from mixedflow.crossproducts.storage import load_crossproducts, save_crossproducts
+from mixedflow.crossproducts.types import CrossProducts
+from mixedflow.data.atomic import atomic_write_text
+from mixedflow.data.fingerprint import sha256_of_table, sha256_of_text
+from mixedflow.data.source import Source
+from mixedflow.design import (
+    Encoder,
+    ModelSpec,
+    PartitionPlace,
+    PartitionSummary,
+    Schema,
+    check_columns,
+    finish_schema,
+    merge_summaries,
+    summarize_partition,
+)
+from mixedflow.errors import OutputError, StoredFileError
+from mixedflow.parallel.mapping import OnDone, map_reduce
+from mixedflow.parallel.runner import SYNCHRONOUS, Runner
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+KEY_LENGTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Where pieces are kept, and what besides the rows they depend on."""
+
+    folder: Path
+    design: str
+
+    def place(self, source: Source, index: int) -> Path:
+        """Return the folder of one partition's piece; its name changes with its content."""
+        text = f"{source.partition_fingerprint(index)}\0{self.design}"
+        return self.folder / f"{index:06d}-{sha256_of_text(text)[:KEY_LENGTH]}"
+
+
+def learn_schema(
+    spec: ModelSpec, source: Source, runner: Runner = SYNCHRONOUS, *, on_done: OnDone | None = None
+) -> Schema:
+    """Return what the rows tell before any matrix: levels, states of transforms, pilots.
+
+    A level order that the source itself holds (pandas' category) counts as declared, unless the
+    spec declares another.
+    """
+    check_columns(spec, source.columns(), source.name)
+    source.check_names(spec.variables)
+
+    def summarize(index: int) -> PartitionSummary:
+        table = source.read(index, spec.variables)
+        return summarize_partition(spec, table, _place(source, index))
+
+    summary = map_reduce(
+        summarize, source.n_partitions, merge_summaries, runner=runner, on_done=on_done
+    )
+    ordered: Any = {**source.declared_levels(spec.variables), **spec.levels}
+    schema = finish_schema(replace(spec, levels=ordered), summary)
+    return replace(schema, design_key=spec.design_key(schema.kinds))
+
+
+def condense(
+    spec: ModelSpec,
+    source: Source,
+    runner: Runner = SYNCHRONOUS,
+    path: str | Path | None = None,
+    *,
+    on_done: OnDone | None = None,
+) -> tuple[Schema, CrossProducts]:
+    """Return the schema and W'B_kW, W'B_ky over all rows of a source.
+
+    Parameters
+    ----------
+    spec : the model
+    source : its rows
+    runner : where partitions are read and condensed; the same bits everywhere
+    path : folder for the pieces; those that still hold are read instead of computed again
+    on_done : called with the partitions done and their total, over both passes
+
+    Raises
+    ------
+    MixedflowError
+        what the rooms below find wrong with the data, naming the first row
+    """
+    n = source.n_partitions
+    schema = learn_schema(spec, source, runner, on_done=_half(on_done, 0, n))
+    encoder = Encoder(spec, schema)
+    pieces = None if path is None else _open_pieces(Path(path), schema)
+
+    def task(index: int) -> CrossProducts:
+        if pieces is None:
+            return _condense_partition(encoder, source, index)
+        return _piece(pieces, encoder, source, index)
+
+    sums = map_reduce(task, n, add, runner=runner, on_done=_half(on_done, n, n))
+    if pieces is not None:
+        _finish_pieces(pieces, source, sums)
+    return schema, sums
+
+
+def _half(on_done: OnDone | None, before: int, n: int) -> Callable[[int, int], None] | None:
+    return None if on_done is None else lambda done, _: on_done(before + done, 2 * n)
+
+
+def _place(source: Source, index: int) -> PartitionPlace:
+    return PartitionPlace(source.name, index, source.row_offset(index))
+
+
+def _condense_partition(encoder: Encoder, source: Source, index: int) -> CrossProducts:
+    table = source.read(index, encoder.variables())
+    block = encoder.encode(table, where=_place(source, index))
+    return condense_block(block, encoder.info)
+
+
+def _piece(pieces: Pieces, encoder: Encoder, source: Source, index: int) -> CrossProducts:
+    """Return a partition's sums from its piece, or compute and keep them."""
+    place = pieces.place(source, index)
+    if place.exists():
+        try:
+            return load_crossproducts(place)
+        except StoredFileError:
+            shutil.rmtree(place, ignore_errors=True)
+    sums = _condense_partition(encoder, source, index)
+    save_crossproducts(sums, place)
+    return sums
+
+
+def _open_pieces(folder: Path, schema: Schema) -> Pieces:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"'{folder}' cannot be written: {error.strerror}") from error
+    return Pieces(folder, f"{mixedflow.__version__} {schema_digest(schema)}")
+
+
+def _finish_pieces(pieces: Pieces, source: Source, sums: CrossProducts) -> None:
+    """Write what the pieces are, and delete those of former content."""
+    names = [pieces.place(source, index).name for index in range(source.n_partitions)]
+    content = {
+        "format": "mixedflow-pieces",
+        "format_version": FORMAT_VERSION,
+        "design": pieces.design,
+        "rows_in": sums.rows_in,
+        "pieces": names,
+    }
+    atomic_write_text(pieces.folder / MANIFEST, json.dumps(content, indent=1) + "\n")
+    current = set(names)
+    for place in pieces.folder.iterdir():
+        if place.is_dir() and place.name not in current:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def schema_digest(schema: Schema) -> str:
+    """Return the SHA-256 of what a partition's sums depend on besides its rows.
+
+    Levels, states of transforms and pilots count; numbers of rows and messages do not.
+    """
+    pilots = schema.pilots
+    content = {
+        "design_key": schema.design_key,
+        "kinds": dict(sorted(schema.kinds.items())),
+        "factors": [[name, list(variables)] for name, variables in schema.factors],
+        "states": _plain(schema.states),
+        "levels": {n: [v.kind, _array_digest(v.values)] for n, v in sorted(schema.levels.items())},
+        "keys": {n: _array_digest(v) for n, v in sorted(schema.keys.items())},
+        "pilots": [
+            [values.tolist() for values in pair]
+            for pair in (
+                (pilots.x_shift, pilots.x_scale),
+                (pilots.y_shift, pilots.y_scale),
+                pilots.z_shift,
+                pilots.z_scale,
+            )
+        ],
+    }
+    return sha256_of_text(json.dumps(content, sort_keys=True))
+
+
+def _array_digest(values: Any) -> str:
+    array = values if isinstance(values, pa.Array) else pa.array(values)
+    return sha256_of_table(pa.table({"value": array}))
+
+
+def _plain(value: Any) -> Any:
+    """Return states as JSON holds them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
