@@ -15,6 +15,24 @@ import pandas as pd
 import pyarrow as pa
 
 from mixedflow.design.types import DesignBlock, DesignInfo, FactorDesign, Pilots
+from mixedflow.estimation.certificate import Certificate
+
+
+def some_certificate(*, singular: bool = False) -> Certificate:
+    return Certificate(
+        converged=True,
+        scaled_score=3.2e-8,
+        decrement=1.1e-15,
+        rel_change=2e-9,
+        smallest_eigenvalue=0.41,
+        boundary=(("Subject", singular),),
+        em_monotone=True,
+        minus2ll=1743.628,
+        minus2ll_check=1743.628,
+        check_path="sparse LU",
+        condition_fixed=3.1,
+        condition_information=8.2,
+    )
 
 
 @dataclass(frozen=True)
@@ -41,16 +59,7 @@ class FakeFit:
     conditions: dict[str, float] = field(default_factory=lambda: {"X'X": 36.0, "system": 410.0})
     timings: dict[str, float] = field(default_factory=lambda: {"condense": 0.012, "fit": 0.034})
     versions: dict[str, str] = field(default_factory=lambda: {"mixedflow": "0", "numpy": "2"})
-    certificate: Any = field(
-        default_factory=lambda: SimpleNamespace(
-            as_rows=lambda: [
-                ("scaled gradient", 3.2e-11, "ok"),
-                ("decrement", 1.1e-15, "ok"),
-                ("EM monotone", "yes", "ok"),
-                ("-2 log-likelihood, independent", 2.3e-13, "ok"),
-            ]
-        )
-    )
+    certificate: Certificate = field(default_factory=some_certificate)
 
     @property
     def deviance(self) -> float:
@@ -167,6 +176,7 @@ class FrameSource:
 
     data: pd.DataFrame
     cuts: tuple[int, ...]
+    name: str = "the data frame"
 
     @property
     def n_partitions(self) -> int:
@@ -197,7 +207,11 @@ class FrameEncoder:
         nothing = Pilots(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0), (), ())
         return DesignInfo((self.response,), self.x, 0, (factor,), (0,), nothing)
 
-    def encode(self, table: pa.Table) -> DesignBlock:
+    def variables(self) -> tuple[str, ...]:
+        known = [name for name in (*self.x, *self.z) if name != "(Intercept)"]
+        return tuple(dict.fromkeys([self.response, *known, self.group]))
+
+    def encode(self, table: pa.Table, where: Any = None) -> DesignBlock:
         data = table.to_pandas().assign(**{"(Intercept)": 1.0})
         kept = data.notna().all(axis=1).to_numpy()
         used = data[kept]

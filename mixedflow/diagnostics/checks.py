@@ -10,11 +10,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from scipy.special import ndtr
 
 from mixedflow.diagnostics.sketch import ResidualSums
-from mixedflow.results.summary import FitLike, format_number, is_blank
+from mixedflow.results.fit_result import FitResult
+from mixedflow.results.summary import format_number
 
 Verdict = Literal["ok", "note", "warning"]
 
@@ -30,22 +30,17 @@ class Check:
 
 
 _MEANING = {
-    "gradient": "The scaled slope of the likelihood at the estimates; zero at an inner optimum.",
     "score": "The scaled slope of the likelihood at the estimates; zero at an inner optimum.",
     "decrement": "How much the likelihood could still rise, by a quadratic approximation.",
-    "information": "The curvature is that of a maximum when the information is positive definite.",
-    "definite": "The curvature is that of a maximum when the information is positive definite.",
-    "monoton": "EM steps can only raise the likelihood; a fall would point to a numerical error.",
-    "independent": "The likelihood, computed again by another route, must give the same number.",
-    "minus2ll": "The likelihood, computed again by another route, must give the same number.",
-    "boundary": "On its boundary a variance is zero, or a correlation one: the term asks for more "
-    "than the data hold.",
-    "change": "How much the parameters still moved in the last step, relative to their size.",
+    "newton step": "How far the last step still moved the parameters, relative to their size.",
+    "eigenvalue": "The curvature is that of a maximum when this is positive.",
+    "monotone": "EM steps can only raise the likelihood; a fall would be a numerical error.",
+    "log-likelihood": "The likelihood, computed again by another route, must be the same.",
 }
 _VERDICTS: dict[str, Verdict] = {"ok": "ok", "note": "note", "warning": "warning"}
 
 
-def _converged(fit: FitLike) -> Check:
+def _converged(fit: FitResult) -> Check:
     found = f"{'yes' if fit.converged else 'no'}, {fit.n_iter} iterations ({fit.method})"
     if fit.converged:
         return Check("Converged", found, "ok", "The iterations met every convergence criterion.")
@@ -58,50 +53,21 @@ def _converged(fit: FitLike) -> Check:
     )
 
 
-def term_smallest_root(fit: FitLike) -> dict[str, float]:
-    """Smallest eigenvalue of each term's correlation matrix; 0 where a variance is zero."""
-    frame = fit.varcorr
-    terms: dict[str, dict[str, float]] = {}
-    for group, name, other, sd in zip(
-        frame["group"], frame["term1"], frame["term2"], frame["sdcor"], strict=True
-    ):
-        if not is_blank(name) and is_blank(other):
-            terms.setdefault(str(group), {})[str(name)] = float(sd)
-    out = {}
-    for label, columns in terms.items():
-        names = list(columns)
-        corr = np.eye(len(names))
-        for group, a, b, r in zip(
-            frame["group"], frame["term1"], frame["term2"], frame["sdcor"], strict=True
-        ):
-            if str(group) == label and not is_blank(b) and math.isfinite(float(r)):
-                i, j = names.index(str(a)), names.index(str(b))
-                corr[i, j] = corr[j, i] = float(r)
-        zero = any(sd == 0 for sd in columns.values())
-        out[label] = 0.0 if zero else float(np.linalg.eigvalsh(corr)[0])
-    return out
-
-
-def _boundary(fit: FitLike) -> list[Check]:
+def _boundary(fit: FitResult) -> list[Check]:
     rows = []
-    for label, root in term_smallest_root(fit).items():
-        on = root < 1e-6
+    for label, on in fit.certificate.boundary:
         sentence = (
             "A variance is zero, or a combination of the columns has none: "
             "the data support a smaller random part."
             if on
             else "All variances and correlations lie inside their range."
         )
-        inside = "inside" if root == 1.0 else f"inside (smallest root {format_number(root, 3)})"
-        value = "on the boundary" if on else inside
+        value = "on the boundary" if on else "inside"
         rows.append(Check(f"Boundary, {label}", value, "note" if on else "ok", sentence))
-    if fit.singular and all(row.verdict == "ok" for row in rows):
-        sentence = "The fit is singular: a variance is zero relative to the scale of its column."
-        rows.append(Check("Boundary", "singular fit", "note", sentence))
     return rows
 
 
-def _conditions(fit: FitLike) -> list[Check]:
+def _conditions(fit: FitResult) -> list[Check]:
     rows = []
     for name, value in fit.conditions.items():
         verdict: Verdict = "ok" if value < 1e8 else "note" if value < 1e12 else "warning"
@@ -111,22 +77,15 @@ def _conditions(fit: FitLike) -> list[Check]:
     return rows
 
 
-def _certificate(fit: FitLike, *, skip_boundary: bool) -> list[Check]:
+def _certificate(fit: FitResult) -> list[Check]:
     rows = []
     for name, value, verdict in fit.certificate.as_rows():
         key = str(name).casefold()
-        if skip_boundary and "boundary" in key:
+        if key == "converged" or key.startswith("boundary"):
             continue
         sentence = next((text for part, text in _MEANING.items() if part in key), "")
-        shown = format_number(value, 3) if isinstance(value, float) else str(value)
-        rows.append(
-            Check(
-                str(name)[:1].upper() + str(name)[1:],
-                shown,
-                _VERDICTS.get(str(verdict), "warning"),
-                sentence,
-            )
-        )
+        title = str(name)[:1].upper() + str(name)[1:]
+        rows.append(Check(title, str(value), _VERDICTS.get(str(verdict), "warning"), sentence))
     return rows
 
 
@@ -169,10 +128,10 @@ def _largest(sums: ResidualSums) -> list[Check]:
     return [Check("Largest standardised residual", value, "note" if odd else "ok", sentence)]
 
 
-def check_rows(fit: FitLike, sums: ResidualSums | None = None) -> tuple[Check, ...]:
+def check_rows(fit: FitResult, sums: ResidualSums | None = None) -> tuple[Check, ...]:
     """Return all verdicts on a fit and, where the second pass has been run, on its residuals."""
     rows = [_converged(fit), *_boundary(fit)]
-    rows += _certificate(fit, skip_boundary=True)
+    rows += _certificate(fit)
     rows += _conditions(fit)
     if sums is not None and sums.n:
         rows += _shape(sums) + _largest(sums)

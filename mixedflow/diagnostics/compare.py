@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mixedflow.results.summary import FitLike
+from mixedflow.results.fit_result import FitResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Comparison:
 _Key = tuple[str, str, int, str, tuple[str, ...]]
 
 
-def _key(fit: FitLike) -> _Key:
+def _key(fit: FitResult) -> _Key:
     data = fit.data_summary
     return (
         str(data.get("fingerprint", data.get("source", ""))),
@@ -61,7 +61,7 @@ def _key(fit: FitLike) -> _Key:
     )
 
 
-def _notes(models: Sequence[tuple[str, FitLike]], keys: Sequence[_Key]) -> list[str]:
+def _notes(models: Sequence[tuple[str, FitResult]], keys: Sequence[_Key]) -> list[str]:
     def differ(position: int) -> bool:
         return len({key[position] for key in keys}) > 1
 
@@ -94,7 +94,7 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
-def compare_models(models: Sequence[tuple[str, FitLike]]) -> Comparison:
+def compare_models(models: Sequence[tuple[str, FitResult]]) -> Comparison:
     """Compare fits by AIC and BIC within sets of equal data, response, rows and criterion."""
     keys = [_key(fit) for _, fit in models]
     sets = list(dict.fromkeys(keys))

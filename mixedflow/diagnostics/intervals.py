@@ -9,13 +9,13 @@ from __future__ import annotations
 import pandas as pd
 from scipy.special import ndtri
 
-from mixedflow.results.summary import FitLike
+from mixedflow.results.fit_result import FitResult
 
 LEVEL = 0.95
 Z = float(ndtri(0.5 + LEVEL / 2))
 
 
-def wald_table(fit: FitLike) -> pd.DataFrame:
+def wald_table(fit: FitResult) -> pd.DataFrame:
     """Return estimate, se, lower, upper and statistic of every fixed effect."""
     table = fit.coef_table
     estimate, se = table["estimate"].astype(float), table["se"].astype(float)

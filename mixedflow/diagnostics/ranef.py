@@ -14,7 +14,8 @@ from scipy.special import ndtri
 
 from mixedflow.design.types import Float, Int
 from mixedflow.diagnostics.intervals import Z
-from mixedflow.results.summary import FitLike, is_blank
+from mixedflow.results.fit_result import FitResult
+from mixedflow.results.summary import is_blank
 
 MAX_LEVELS = 400
 N_ENDS = 50
@@ -55,7 +56,7 @@ def kept_ranks(n: int) -> Int:
     return np.unique(np.concatenate([ends[0], np.rint(middle).astype(np.int64), ends[1]]))
 
 
-def column_variance(fit: FitLike, factor: str, column: str) -> float:
+def column_variance(fit: FitResult, factor: str, column: str) -> float:
     """G_jj, added up over the terms of the factor (``Subject``, ``Subject.1``) with this column."""
     frame = fit.varcorr
     label = re.compile(re.escape(factor) + r"(\.\d+)?")
@@ -102,7 +103,7 @@ def _qq(levels: list[str], standardised: Float) -> dict[str, list[float] | list[
     }
 
 
-def random_columns(fit: FitLike) -> tuple[RandomColumn, ...]:
+def random_columns(fit: FitResult) -> tuple[RandomColumn, ...]:
     """Return every column of every factor of the fit, in the order of ``fit.ranef``."""
     out = []
     for factor, frame in fit.ranef.items():

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -18,10 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixedflow.data.atomic import atomic_folder
+from mixedflow.data.source import Source
+from mixedflow.design.arrow import PartitionPlace
+from mixedflow.design.encode import Encoder
 from mixedflow.design.types import DesignBlock, DesignInfo, Float, Int
 from mixedflow.diagnostics.sketch import ResidualSums, Rows, empty_sums, summarise_rows
 from mixedflow.errors import FitError
-from mixedflow.results.summary import FitLike
+from mixedflow.results.fit_result import FitResult
 
 FOLDER = "residuals.parquet"
 
@@ -30,36 +32,6 @@ MapReduce = Callable[
     ResidualSums,
 ]
 """``map_reduce(fn, n_items, combine)``: combine(fn(0), ..., fn(n_items - 1))."""
-
-
-class RowSource(Protocol):
-    """What the pass needs of a data source; see the data room."""
-
-    @property
-    def n_partitions(self) -> int:
-        """Number of pieces that can be read by themselves."""
-        ...
-
-    def read(self, index: int, columns: Any) -> pa.Table:
-        """Return some columns of one partition."""
-        ...
-
-    def row_offset(self, index: int) -> int:
-        """Return the number of rows before the partition."""
-        ...
-
-
-class BlockEncoder(Protocol):
-    """What the pass needs of the design room's encoder."""
-
-    @property
-    def info(self) -> DesignInfo:
-        """The columns of the design."""
-        ...
-
-    def encode(self, table: pa.Table) -> DesignBlock:
-        """Return the numbers of one partition."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +50,7 @@ class Effects:
     sigma: float
 
 
-def effects_of(fit: FitLike, info: DesignInfo) -> Effects:
+def effects_of(fit: FitResult, info: DesignInfo) -> Effects:
     """Lay the estimates of a fit out in the columns and levels of its design."""
     beta = fit.fixef.reindex(list(info.x_columns)).to_numpy(dtype=np.float64, copy=True)
     beta[np.isnan(beta)] = 0.0
@@ -193,16 +165,19 @@ def summarise_block(block: DesignBlock, values: PartitionResiduals) -> ResidualS
 class ResidualPart:
     """The work on partition i as a value that can be sent to a worker: read, write, sum."""
 
-    source: RowSource
-    encoder: BlockEncoder
+    source: Source
+    encoder: Encoder
     columns: tuple[str, ...]
     effects: Effects
     folder: str | None
 
     def __call__(self, index: int) -> ResidualSums:
         """Return the summary of partition ``index``; its rows go to the folder, if there is one."""
-        block = self.encoder.encode(self.source.read(index, self.columns))
-        values = partition_residuals(block, self.effects, self.source.row_offset(index))
+        offset = self.source.row_offset(index)
+        table = self.source.read(index, self.columns)
+        place = PartitionPlace(self.source.name, index, offset)
+        block = self.encoder.encode(table, where=place)
+        values = partition_residuals(block, self.effects, offset)
         if self.folder is not None:
             path = Path(self.folder) / f"part-{index:05d}.parquet"
             pq.write_table(values.table(), path, compression="zstd")
@@ -227,9 +202,9 @@ def run_in_order(
 
 
 def residual_pass(
-    fit: FitLike,
-    source: RowSource,
-    encoder: BlockEncoder,
+    fit: FitResult,
+    source: Source,
+    encoder: Encoder,
     folder: Path | None,
     map_reduce: MapReduce = run_in_order,
 ) -> ResidualSums:
@@ -238,7 +213,7 @@ def residual_pass(
     The parts are written to a folder beside it, which gets the name when all are there.
     """
     effects = effects_of(fit, encoder.info)
-    columns = tuple(fit.spec.variables)
+    columns = tuple(encoder.variables())
     if folder is None:
         work = ResidualPart(source, encoder, columns, effects, None)
         return map_reduce(work, source.n_partitions, add_sums)

@@ -96,7 +96,7 @@ def _bin_level(low: float, high: float) -> int:
     """Return the smallest level at which [low, high] needs at most ``MAX_BINS`` bins."""
     largest = max(abs(low), abs(high))
     # Bins finer than 2^-40 of the largest value would only show rounding.
-    floor = math.frexp(largest)[1] - 40 if largest > 0 else -60
+    floor = max(math.frexp(largest)[1] - 40, -1000) if largest > 0 else -1000
     span = high - low
     level = max(floor, math.frexp(span / MAX_BINS)[1] - 2 if span > 0 else floor)
     while math.floor(high / 2.0**level) - math.floor(low / 2.0**level) >= MAX_BINS:

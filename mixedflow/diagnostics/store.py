@@ -17,16 +17,12 @@ import numpy as np
 from scipy.special import ndtr
 
 from mixedflow.data.atomic import atomic_write_text
+from mixedflow.data.source import Source
+from mixedflow.design.encode import Encoder
 from mixedflow.design.types import Int
 from mixedflow.diagnostics.checks import Check, check_rows
 from mixedflow.diagnostics.ranef import RandomColumn, normal_scores, random_columns
-from mixedflow.diagnostics.residuals import (
-    BlockEncoder,
-    MapReduce,
-    RowSource,
-    residual_pass,
-    run_in_order,
-)
+from mixedflow.diagnostics.residuals import MapReduce, residual_pass, run_in_order
 from mixedflow.diagnostics.sketch import (
     RESIDUAL_LIMIT,
     RESIDUAL_STEP,
@@ -35,7 +31,7 @@ from mixedflow.diagnostics.sketch import (
     Rows,
 )
 from mixedflow.errors import StoredFileError
-from mixedflow.results.summary import FitLike
+from mixedflow.results.fit_result import FitResult
 
 FORMAT_VERSION = 1
 SUMMARY = "summary.json"
@@ -73,9 +69,9 @@ class Diagnostics:
 
 
 def diagnose(
-    fit: FitLike,
-    source: RowSource,
-    encoder: BlockEncoder,
+    fit: FitResult,
+    source: Source,
+    encoder: Encoder,
     folder: Path | None = None,
     map_reduce: MapReduce = run_in_order,
 ) -> Diagnostics:
@@ -96,7 +92,7 @@ def diagnose(
     return result
 
 
-def assemble(fit: FitLike, sums: ResidualSums, factors: tuple[str, ...]) -> Diagnostics:
+def assemble(fit: FitResult, sums: ResidualSums, factors: tuple[str, ...]) -> Diagnostics:
     """Turn the sums of the pass into plots' data and verdicts."""
     names = ("mean", "sd", "skewness", "kurtosis")
     return Diagnostics(
@@ -183,13 +179,15 @@ def _qq(sums: ResidualSums) -> Columns:
         scores = normal_scores(sums.n, np.arange(1, sums.n + 1, dtype=np.int64))
         return {"theoretical": scores.tolist(), "standardised": values.tolist()}
     end = float(normal_scores(sums.n, np.array([sums.n]))[0])
-    scores = np.linspace(-end, end, N_QUANTILES)
-    values = sums.quantiles.quantiles(np.asarray(ndtr(scores), dtype=np.float64))
+    ranks = np.rint(sums.n * ndtr(np.linspace(-end, end, N_QUANTILES)) + 0.5).astype(np.int64)
+    ranks = np.unique(np.clip(ranks, 1, sums.n))
+    scores = normal_scores(sums.n, ranks)
+    values = sums.quantiles.quantiles((ranks - 0.5) / sums.n)
     values[0], values[-1] = sums.low[1], sums.high[1]
     return {"theoretical": scores.tolist(), "standardised": values.tolist()}
 
 
-def _extremes(fit: FitLike, rows: Rows | None, factors: tuple[str, ...]) -> Columns:
+def _extremes(fit: FitResult, rows: Rows | None, factors: tuple[str, ...]) -> Columns:
     out: Columns = {}
     if rows is None:
         return out

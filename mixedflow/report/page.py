@@ -25,7 +25,7 @@ from mixedflow.report.charts import (
     trace_figures,
 )
 from mixedflow.report.vega import chart_library
-from mixedflow.results.summary import FitLike
+from mixedflow.results.fit_result import FitResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class ModelSection:
     """
 
     name: str
-    fit: FitLike
+    fit: FitResult
     diagnostics: Diagnostics | None = None
     manifest: dict[str, Any] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
@@ -174,14 +174,14 @@ def with_unit(text: str, unit: str) -> str:
     return f"{text} ({unit})" if unit else text
 
 
-def fit_state(fit: FitLike) -> tuple[str, str]:
+def fit_state(fit: FitResult) -> tuple[str, str]:
     """Return how a fit ended, in words, and the style of its badge."""
     if not fit.converged:
         return ("not converged, singular" if fit.singular else "not converged"), "warning"
     return ("converged, singular", "note") if fit.singular else ("converged", "ok")
 
 
-def _alerts(fit: FitLike) -> list[tuple[str, str, str]]:
+def _alerts(fit: FitResult) -> list[tuple[str, str, str]]:
     """Return (style, heading, text) of what must be seen before any number is read."""
     out = []
     if not fit.converged:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mixedflow.diagnostics import Check, Comparison, Diagnostics, wald_table
+from mixedflow.results.fit_result import FitResult
 from mixedflow.results.summary import (
-    FitLike,
     correlation_of,
     format_column,
     format_number,
@@ -65,7 +65,7 @@ def count(value: int) -> Cell:
     return Cell(f"{value:,}", str(value), "number")
 
 
-def fixed_table(fit: FitLike, units: Mapping[str, str], response_unit: str) -> Table:
+def fixed_table(fit: FitResult, units: Mapping[str, str], response_unit: str) -> Table:
     """Return estimates, standard errors and Wald intervals of the fixed effects."""
     table = wald_table(fit)
     names = [str(name) for name in table.index]
@@ -95,7 +95,7 @@ def coefficient_unit(name: str, units: Mapping[str, str], response_unit: str) ->
     return f"{response_unit} / {units[name]}" if name in units else ""
 
 
-def random_table(fit: FitLike) -> Table:
+def random_table(fit: FitResult) -> Table:
     """Return variance components, with the correlations inside each term."""
     found = random_rows(fit)
     variances = numbers([row[2] for row in found])
@@ -114,7 +114,7 @@ def _correlation_heads(depth: int) -> tuple[str, ...]:
     return tuple("Correlation" if depth == 1 else f"Corr. with {k + 1}" for k in range(depth))
 
 
-def random_correlation_tables(fit: FitLike) -> list[Table]:
+def random_correlation_tables(fit: FitResult) -> list[Table]:
     """Return the correlation matrix of every term with more than one column."""
     frame = fit.varcorr
     pairs = [
@@ -145,7 +145,7 @@ def _corr(value: float | None) -> Cell:
     return number(value, None if value is None else f"{value:.3f}")
 
 
-def fixed_correlation_table(fit: FitLike) -> Table | None:
+def fixed_correlation_table(fit: FitResult) -> Table | None:
     """Return the correlation matrix of the fixed effects, None when there is one or very many."""
     if not 2 <= len(fit.fixef) <= MAX_CORRELATION:
         return None
@@ -158,7 +158,7 @@ def fixed_correlation_table(fit: FitLike) -> Table | None:
     return Table("Correlation of fixed effects", ("Coefficient", *names), tuple(rows))
 
 
-def criterion_table(fit: FitLike) -> Table:
+def criterion_table(fit: FitResult) -> Table:
     """Return the size of the model and its likelihood."""
     values = [fit.loglik, -2 * fit.loglik, fit.aic, fit.bic]
     label = "REML" if fit.reml else "ML"
@@ -172,7 +172,7 @@ def criterion_table(fit: FitLike) -> Table:
     return Table("Fit", head, (row,))
 
 
-def levels_table(fit: FitLike) -> Table:
+def levels_table(fit: FitResult) -> Table:
     """Return the number of levels of every grouping factor."""
     rows = tuple((Cell(name), count(levels)) for name, levels in fit.n_levels.items())
     return Table("Groups", ("Factor", "Levels"), rows)
@@ -193,7 +193,7 @@ def check_table(checks: Sequence[Check]) -> Table:
     return Table("Checks", head, rows, stacks=True)
 
 
-def trace_table(fit: FitLike) -> Table:
+def trace_table(fit: FitResult) -> Table:
     """Return the iterations."""
     trace = fit.trace
     minus2ll = [f"{v:.6f}" for v in trace["minus2ll"]]
@@ -259,14 +259,16 @@ def comparison_table(comparison: Comparison, titles: Mapping[str, str]) -> Table
     return Table(caption, tuple(head), tuple(rows), note)
 
 
-def data_tables(fit: FitLike, manifest: Mapping[str, Any], units: Mapping[str, str]) -> list[Table]:
+def data_tables(
+    fit: FitResult, manifest: Mapping[str, Any], units: Mapping[str, str]
+) -> list[Table]:
     """Return where the rows came from, what was dropped and why, and the columns."""
     tables = [_origin_table(fit, manifest), _dropped_table(fit)]
     columns = _column_table(manifest, units)
     return [table for table in (*tables, columns) if table is not None]
 
 
-def _origin_table(fit: FitLike, manifest: Mapping[str, Any]) -> Table:
+def _origin_table(fit: FitResult, manifest: Mapping[str, Any]) -> Table:
     data = fit.data_summary
     facts = [("Source", str(manifest.get("source") or data.get("source", "")))]
     digest = manifest.get("source_sha256") or data.get("fingerprint")
@@ -290,7 +292,7 @@ def _origin_table(fit: FitLike, manifest: Mapping[str, Any]) -> Table:
     return Table("Data", ("What", "Value"), rows)
 
 
-def _dropped_table(fit: FitLike) -> Table | None:
+def _dropped_table(fit: FitResult) -> Table | None:
     missing = {str(k): int(v) for k, v in dict(fit.data_summary.get("missing", {})).items() if v}
     if not missing:
         return None
@@ -315,13 +317,13 @@ def _column_table(manifest: Mapping[str, Any], units: Mapping[str, str]) -> Tabl
     return Table("Columns", ("Column", "Type", "Unit", "Declared levels"), tuple(rows))
 
 
-def versions_table(fit: FitLike) -> Table:
+def versions_table(fit: FitResult) -> Table:
     """Return the software that made the numbers."""
     rows = tuple((Cell(str(k)), Cell(str(v))) for k, v in fit.versions.items())
     return Table("Versions", ("Software", "Version"), rows)
 
 
-def timings_table(fit: FitLike) -> Table:
+def timings_table(fit: FitResult) -> Table:
     """Return how long each step took."""
     rows = tuple((Cell(str(k)), number(float(v), f"{v:.3f}")) for k, v in fit.timings.items())
     return Table("Timings", ("Step", "Seconds"), rows)

@@ -4,77 +4,17 @@ Stands after the last equation of ``docs/algorithm.md``: nothing is estimated he
 the one that users of lme4 know, so that two print-outs can be laid side by side.
 """
 
-# ruff: noqa: D102
-
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-
-class FitLike(Protocol):
-    """What rendering, diagnostics and report need of a fit; ``FitResult`` has all of it."""
-
-    @property
-    def spec(self) -> Any: ...
-    @property
-    def schema(self) -> Any: ...
-    @property
-    def reml(self) -> bool: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def converged(self) -> bool: ...
-    @property
-    def singular(self) -> bool: ...
-    @property
-    def n_iter(self) -> int: ...
-    @property
-    def loglik(self) -> float: ...
-    @property
-    def deviance(self) -> float: ...
-    @property
-    def aic(self) -> float: ...
-    @property
-    def bic(self) -> float: ...
-    @property
-    def nobs(self) -> int: ...
-    @property
-    def df_model(self) -> int: ...
-    @property
-    def sigma(self) -> float: ...
-    @property
-    def fixef(self) -> pd.Series: ...
-    @property
-    def vcov(self) -> pd.DataFrame: ...
-    @property
-    def coef_table(self) -> pd.DataFrame: ...
-    @property
-    def varcorr(self) -> pd.DataFrame: ...
-    @property
-    def ranef(self) -> Mapping[str, pd.DataFrame]: ...
-    @property
-    def ranef_se(self) -> Mapping[str, pd.DataFrame]: ...
-    @property
-    def n_levels(self) -> Mapping[str, int]: ...
-    @property
-    def trace(self) -> pd.DataFrame: ...
-    @property
-    def messages(self) -> tuple[str, ...]: ...
-    @property
-    def certificate(self) -> Any: ...
-    @property
-    def conditions(self) -> Mapping[str, float]: ...
-    @property
-    def timings(self) -> Mapping[str, float]: ...
-    @property
-    def versions(self) -> Mapping[str, str]: ...
-    @property
-    def data_summary(self) -> Mapping[str, Any]: ...
+if TYPE_CHECKING:
+    from mixedflow.results.fit_result import FitResult
 
 
 def format_number(value: float | None, digits: int = 5) -> str:
@@ -124,7 +64,7 @@ def correlation_of(vcov: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(V / np.outer(safe, safe), index=vcov.index, columns=vcov.columns)
 
 
-def random_rows(fit: FitLike) -> list[tuple[str, str, float, float, list[float]]]:
+def random_rows(fit: FitResult) -> list[tuple[str, str, float, float, list[float]]]:
     """Return (group, name, variance, sd, correlations with the names above it), Residual last."""
     frame = fit.varcorr
     single = frame[[is_blank(v) for v in frame["term2"]]]
@@ -173,13 +113,13 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int =
     return lines
 
 
-def _criterion_lines(fit: FitLike) -> list[str]:
+def _criterion_lines(fit: FitResult) -> list[str]:
     labels = ["AIC", "BIC", "logLik", "-2 logLik", "npar"]
     values = [f"{v:.4f}" for v in (fit.aic, fit.bic, fit.loglik, -2 * fit.loglik)]
     return text_table(labels, [[*values, str(fit.df_model)]], left=0)
 
 
-def _random_lines(fit: FitLike) -> list[str]:
+def _random_lines(fit: FitResult) -> list[str]:
     rows = random_rows(fit)
     variances = format_column([row[2] for row in rows])
     sds = format_column([row[3] for row in rows])
@@ -200,7 +140,7 @@ def _random_lines(fit: FitLike) -> list[str]:
     ]
 
 
-def _fixed_lines(fit: FitLike) -> list[str]:
+def _fixed_lines(fit: FitResult) -> list[str]:
     table = fit.coef_table
     columns = [format_column(table[c].to_list()) for c in ("estimate", "se")]
     statistic = [f"{v:.3f}" if math.isfinite(v) else "" for v in table["statistic"]]
@@ -209,7 +149,7 @@ def _fixed_lines(fit: FitLike) -> list[str]:
     return ["Fixed effects:", *text_table(["", "Estimate", "Std. Error", "t value"], rows)]
 
 
-def _correlation_lines(fit: FitLike, widest: int = 12) -> list[str]:
+def _correlation_lines(fit: FitResult, widest: int = 12) -> list[str]:
     p = len(fit.fixef)
     if p < 2:
         return []
@@ -227,7 +167,7 @@ def _correlation_lines(fit: FitLike, widest: int = 12) -> list[str]:
     return ["", "Correlation of fixed effects:", *text_table(["", *short[:-1]], rows)]
 
 
-def _state_lines(fit: FitLike) -> list[str]:
+def _state_lines(fit: FitResult) -> list[str]:
     state = "converged" if fit.converged else "NOT CONVERGED: do not use these estimates"
     lines = ["", f"Convergence: {state} ({fit.method}, {fit.n_iter} iterations)"]
     if fit.singular:
@@ -235,7 +175,7 @@ def _state_lines(fit: FitLike) -> list[str]:
     return [*lines, *[f"Note: {message}" for message in fit.messages]]
 
 
-def render_summary(fit: FitLike) -> str:
+def render_summary(fit: FitResult) -> str:
     """Return the fit as text, in the order that lme4 prints it."""
     how = "REML" if fit.reml else "maximum likelihood"
     data = fit.data_summary
