@@ -15,10 +15,12 @@ from mixedflow.linalg import cholesky_kernels as kernels
 from mixedflow.linalg.arrays import FloatArray, IntArray
 from mixedflow.linalg.blas_pointers import routines
 from mixedflow.linalg.errors import NotPositiveDefinite
+from mixedflow.linalg.patterns import checked_right, checked_values
+from mixedflow.linalg.selected_inverse import SelectedInverse, selected_inverse
 from mixedflow.linalg.symbolic import SymbolicFactor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class SparseFactor:
     """L of P A P' = L L', in panels.
 
@@ -26,6 +28,7 @@ class SparseFactor:
     ----------
     symbolic : SymbolicFactor
     panels : (symbolic.stored,) float array
+        Empty once an inverse was made in their place.
     """
 
     symbolic: SymbolicFactor
@@ -46,14 +49,21 @@ class SparseFactor:
 
     def half_solve_transposed(self, right: ArrayLike) -> FloatArray:
         """P' L^-T B: for B of independent standard normals, columns with covariance A^-1."""
-        matrix = np.asarray(right, dtype=np.float64)
+        matrix = checked_right(right, self.symbolic.n)
         work = np.array(matrix.reshape(self.symbolic.n, -1), order="C")
         self._backward(work)
         return self._restored(work, matrix.shape)
 
     def logdet(self) -> float:
         """log|A| = 2 sum_j log L_jj."""
-        return 2.0 * float(np.log(kernels.diagonal(self.symbolic.nodes, self.panels)).sum())
+        return 2.0 * float(np.log(kernels.diagonal(self.symbolic.nodes, self._alive())).sum())
+
+    def inverse(self, *, overwrite: bool = False) -> SelectedInverse:
+        """A^-1 on the pattern of L; with ``overwrite`` in its place, and L is gone."""
+        inverse = selected_inverse(self.symbolic, self._alive(), overwrite=overwrite)
+        if overwrite:
+            self.panels = np.empty(0)
+        return inverse
 
     def pivots(self) -> FloatArray:
         """L_jj^2 in the numbering of A: what is left of A_jj after all columns eliminated before j.
@@ -61,15 +71,17 @@ class SparseFactor:
         A ratio L_jj^2 / A_jj near the machine precision means that the digits of column j are lost.
         """
         found = np.empty(self.symbolic.n)
-        found[self.symbolic.order] = kernels.diagonal(self.symbolic.nodes, self.panels) ** 2
+        found[self.symbolic.order] = kernels.diagonal(self.symbolic.nodes, self._alive()) ** 2
         return found
 
+    def _alive(self) -> FloatArray:
+        """Return the panels, if they still hold L: compiled code does not look."""
+        if len(self.panels) != self.symbolic.stored:
+            raise ValueError("the factor was overwritten by its inverse: factorise again")
+        return self.panels
+
     def _permuted(self, right: ArrayLike) -> tuple[FloatArray, tuple[int, ...]]:
-        matrix = np.asarray(right, dtype=np.float64)
-        if matrix.ndim not in {1, 2} or matrix.shape[0] != self.symbolic.n:
-            raise ValueError(
-                f"right-hand sides must have {self.symbolic.n} rows, found shape {matrix.shape}"
-            )
+        matrix = checked_right(right, self.symbolic.n)
         ordered = matrix.reshape(self.symbolic.n, -1)[self.symbolic.order]
         return np.ascontiguousarray(ordered), matrix.shape
 
@@ -80,11 +92,11 @@ class SparseFactor:
 
     def _forward(self, work: FloatArray) -> None:
         gathered = np.empty((self.symbolic.front_size, work.shape[1]))
-        kernels.solve_forward(routines(), self.symbolic.nodes, self.panels, work, gathered)
+        kernels.solve_forward(routines(), self.symbolic.nodes, self._alive(), work, gathered)
 
     def _backward(self, work: FloatArray) -> None:
         gathered = np.empty((self.symbolic.front_size, work.shape[1]))
-        kernels.solve_backward(routines(), self.symbolic.nodes, self.panels, work, gathered)
+        kernels.solve_backward(routines(), self.symbolic.nodes, self._alive(), work, gathered)
 
 
 def factorize(symbolic: SymbolicFactor, values: ArrayLike) -> SparseFactor:
@@ -102,10 +114,8 @@ def factorize(symbolic: SymbolicFactor, values: ArrayLike) -> SparseFactor:
     NotPositiveDefinite
         With the column, in the numbering of the matrix, at which the factorisation broke down.
     """
-    data = np.asarray(values, dtype=np.float64)
     positions: IntArray = symbolic.positions
-    if data.shape != positions.shape:
-        raise ValueError(f"the pattern has {len(positions)} entries, found values of {data.shape}")
+    data = checked_values(values, len(positions))
     panels = np.zeros(symbolic.stored)
     kernels.scatter(panels, positions[symbolic.scattered], data[symbolic.scattered])
     work = np.empty(symbolic.update_size)

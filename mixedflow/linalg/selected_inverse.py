@@ -15,8 +15,8 @@ from mixedflow.linalg import cholesky_kernels
 from mixedflow.linalg import selected_inverse_kernels as kernels
 from mixedflow.linalg.arrays import FloatArray
 from mixedflow.linalg.blas_pointers import routines
-from mixedflow.linalg.cholesky import SparseFactor
 from mixedflow.linalg.errors import NotPositiveDefinite
+from mixedflow.linalg.patterns import checked_places
 from mixedflow.linalg.supernode_kernels import locate
 from mixedflow.linalg.symbolic import SymbolicFactor
 
@@ -48,14 +48,7 @@ class SelectedInverse:
 
     def at(self, rows: ArrayLike, columns: ArrayLike) -> FloatArray:
         """Return the values at the entries asked for, which must lie on the pattern of L."""
-        i = np.ascontiguousarray(rows, dtype=np.int64)
-        j = np.ascontiguousarray(columns, dtype=np.int64)
-        if i.shape != j.shape or i.ndim != 1:
-            raise ValueError(
-                f"rows and columns must be two equal lists, found {i.shape}, {j.shape}"
-            )
-        if len(i) and (min(i.min(), j.min()) < 0 or max(i.max(), j.max()) >= self.symbolic.n):
-            raise ValueError(f"rows and columns must lie in 0..{self.symbolic.n - 1}")
+        i, j = checked_places(rows, columns, self.symbolic.n)
         positions = locate(self.symbolic.nodes, i, j, self.symbolic.place)
         if (positions < 0).any():
             k = int(np.flatnonzero(positions < 0)[0])
@@ -66,21 +59,24 @@ class SelectedInverse:
         return values
 
 
-def selected_inverse(factor: SparseFactor, *, overwrite: bool = False) -> SelectedInverse:
-    """A^-1 on the pattern of L, by Takahashi's recursion over the panels.
+def selected_inverse(
+    symbolic: SymbolicFactor, panels: FloatArray, *, overwrite: bool = False
+) -> SelectedInverse:
+    """A^-1 on the pattern of L, by Takahashi's recursion over the panels of L.
 
     Parameters
     ----------
-    factor : SparseFactor
+    symbolic : SymbolicFactor
+    panels : (symbolic.stored,) float array
+        L, as a :class:`~mixedflow.linalg.cholesky.SparseFactor` holds it.
     overwrite : bool
-        Put the inverse in the place of L, which halves the memory; ``factor`` is of no use then.
+        Put the inverse in the place of L, which halves the memory.
     """
-    symbolic = factor.symbolic
-    inverse = factor.panels if overwrite else np.zeros(symbolic.stored)
+    inverse = panels if overwrite else np.zeros(symbolic.stored)
     column = kernels.invert_panels(
         routines(),
         symbolic.nodes,
-        factor.panels,
+        panels,
         inverse,
         np.empty(symbolic.front_size**2),
         np.empty(symbolic.panel_size),

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from mixedflow.errors import UnsupportedError
 from mixedflow.linalg import elimination_kernels as elimination
-from mixedflow.linalg.arrays import BoolArray, IntArray
+from mixedflow.linalg.arrays import IntArray
 from mixedflow.linalg.ordering import minimum_degree
+from mixedflow.linalg.patterns import PatternEntries, read_pattern
 from mixedflow.linalg.supernode_kernels import (
     Supernodes,
     group_columns,
@@ -23,8 +23,6 @@ from mixedflow.linalg.supernode_kernels import (
     panel_rows,
     workloads,
 )
-
-_MAX_ORDER = 2**31 - 1  # BLAS and the ordering count nodes with 32-bit integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +113,8 @@ def analyze(
     -------
     SymbolicFactor
     """
-    n, rows, columns, scattered = _entries(pattern)
-    pointers, lower = _lower_triangle(pattern, rows, columns, scattered)
+    entries = read_pattern(pattern)
+    pointers, lower = _lower_triangle(pattern, entries)
     if order is None:
         order = minimum_degree(*elimination.adjacency(pointers, lower))
     order, parent, counts, lower_starts, lower_rows = _postordered(pointers, lower, order)
@@ -128,12 +126,12 @@ def analyze(
     nodes = panel_rows(start, heights, lower_starts, lower_rows)
     update, front, panel, width, flops = workloads(nodes)
     return SymbolicFactor(
-        n=n,
+        n=entries.n,
         order=order,
         place=place,
         nodes=nodes,
-        positions=locate(nodes, rows, columns, place),
-        scattered=scattered,
+        positions=locate(nodes, entries.rows, entries.columns, place),
+        scattered=entries.scattered,
         nnz=int(counts.sum()),
         flops=float(flops),
         update_size=int(update),
@@ -143,42 +141,13 @@ def analyze(
     )
 
 
-def _entries(
-    pattern: sp.csc_matrix | sp.csc_array,
-) -> tuple[int, IntArray, IntArray, slice | IntArray]:
-    """Check the pattern; its rows and columns, and which entries to scatter into the factor."""
-    if getattr(pattern, "format", "") != "csc":
-        raise ValueError(f"the pattern must be a CSC matrix, found {type(pattern).__name__}")
-    n = pattern.shape[0]
-    if pattern.shape[1] != n or n == 0:
-        raise ValueError(f"the pattern must be square and not empty, found shape {pattern.shape}")
-    if n > _MAX_ORDER:
-        raise UnsupportedError(
-            f"the sparse engine holds systems of at most {_MAX_ORDER} equations, found {n}"
-        )
-    rows = pattern.indices.astype(np.int64)
-    columns = np.repeat(np.arange(n, dtype=np.int64), np.diff(pattern.indptr))
-    below: BoolArray = rows > columns
-    above: BoolArray = rows < columns
-    if not (below.any() and above.any()):
-        return n, rows, columns, slice(None)
-    lower_keys = np.sort(columns[below] * n + rows[below])
-    upper_keys = np.sort(rows[above] * n + columns[above])
-    if not np.array_equal(lower_keys, upper_keys):
-        raise ValueError("a pattern with entries in both triangles must be symmetric")
-    return n, rows, columns, np.flatnonzero(~above)
-
-
 def _lower_triangle(
-    pattern: sp.csc_matrix | sp.csc_array,
-    rows: IntArray,
-    columns: IntArray,
-    scattered: slice | IntArray,
+    pattern: sp.csc_matrix | sp.csc_array, entries: PatternEntries
 ) -> tuple[IntArray, IntArray]:
     """Lower triangle by columns, every entry once."""
-    if isinstance(scattered, slice) and pattern.has_canonical_format and (rows >= columns).all():
-        return pattern.indptr.astype(np.int64), rows
-    i, j = rows[scattered], columns[scattered]
+    if entries.is_lower and pattern.has_canonical_format:
+        return pattern.indptr.astype(np.int64), entries.rows
+    i, j = entries.rows[entries.scattered], entries.columns[entries.scattered]
     ones = np.ones(len(i), dtype=np.int8)
     lower = sp.csc_matrix((ones, (np.maximum(i, j), np.minimum(i, j))), shape=pattern.shape)
     return lower.indptr.astype(np.int64), lower.indices.astype(np.int64)
