@@ -1,21 +1,36 @@
 """Which engine solves a system: by predicted cost, overridable, told to the user beforehand.
 
-Stands at "Solving" in ``docs/algorithm.md`` (DESIGN 3.5).
+Stands at "Solving" in ``docs/algorithm.md`` (DESIGN 3.5). Where dense algebra is cheap it is taken
+at once; otherwise the symbolic analysis of the sparse engine says what that would cost, and the
+cheaper of both is taken. The number of rows plays no part.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mixedflow.equations.engines import DenseEngine, Engine, GroupedEngine
+from mixedflow.equations.engines import (
+    DenseEngine,
+    Engine,
+    GroupedEngine,
+    MakeEngine,
+    RandomPattern,
+)
 from mixedflow.equations.schur import SchurEngine
+from mixedflow.equations.sparse import SparseEngine, SparsePattern
 from mixedflow.errors import UnsupportedError, listing
 
 SMALL = 300
 """Random effects up to which one dense matrix is quickest."""
 
+EASY_REST = 1_500
+"""Order of a dense Schur complement below which nothing else is looked at."""
+
+SPARSE_PENALTY = 6.0
+"""How much slower a flop of the sparse engine is than one of dense LAPACK (measured)."""
+
 ENGINES: dict[str, type[Engine]] = {
-    engine.name: engine for engine in (GroupedEngine, DenseEngine, SchurEngine)
+    engine.name: engine for engine in (GroupedEngine, DenseEngine, SchurEngine, SparseEngine)
 }
 
 
@@ -29,12 +44,14 @@ class EnginePlan:
     flops : floating-point operations of one factorisation with its inverse
     bytes : memory of the factor and its work space
     why : the choice in a clause
+    make : factorises matrices of the pattern
     """
 
     name: str
     flops: float
     bytes: float
     why: str
+    make: MakeEngine = field(repr=False, compare=False)
 
     @property
     def engine(self) -> type[Engine]:
@@ -42,45 +59,96 @@ class EnginePlan:
         return ENGINES[self.name]
 
 
-def plan_engine(
-    shapes: tuple[tuple[int, int], ...], n_pairs: int, *, wanted: str = "auto"
-) -> EnginePlan:
-    """Return the route for factors of the given (levels, columns) and pairs that meet.
+def plan_engine(pattern: RandomPattern, *, wanted: str = "auto") -> EnginePlan:
+    """Return the route for a system of this pattern.
+
+    Parameters
+    ----------
+    pattern : factors, and the levels that meet
+    wanted : name of an engine, or "auto"
 
     Raises
     ------
     UnsupportedError
         if the route asked for cannot solve the system.
     """
-    if not shapes:
+    if not pattern.shapes:
         raise UnsupportedError(
             "the formula has no random term; write at least one, such as (1 | group)"
         )
-    routes = _routes(shapes, n_pairs)
-    if wanted != "auto":
-        if wanted not in routes:
-            raise UnsupportedError(
-                f"solver '{wanted}' cannot solve this model ({len(shapes)} grouping factors); "
-                f"possible are {listing(['auto', *routes])}"
-            )
-        return routes[wanted]
-    return min(routes.values(), key=lambda plan: plan.flops)
-
-
-def _routes(shapes: tuple[tuple[int, int], ...], n_pairs: int) -> dict[str, EnginePlan]:
-    sizes = [L * q for L, q in shapes]
-    total, largest = sum(sizes), max(sizes)
-    rest = total - largest
-    width = max(q for _, q in shapes)
-    own = 3.0 * sum(L * q**3 for L, q in shapes)
-    plans = {}
-    if len(shapes) == 1:
-        plans["grouped"] = EnginePlan("grouped", own, 24.0 * largest * width, "one grouping factor")
-    else:
-        flops = own + 2.0 / 3.0 * rest**3 + 4.0 * n_pairs * width**2 * max(1, rest)
-        plans["schur"] = EnginePlan(
-            "schur", flops + 2e5, 24.0 * rest**2 + 48.0 * n_pairs * width**2, "crossed or nested"
+    possible = _possible(pattern)
+    if wanted == "auto":
+        return _cheapest(pattern)
+    if wanted not in possible:
+        raise UnsupportedError(
+            f"solver '{wanted}' cannot solve this model ({len(pattern.shapes)} grouping factor(s)); "
+            f"possible are {listing(['auto', *possible])}"
         )
-    if total <= SMALL or len(shapes) > 1:
-        plans["dense"] = EnginePlan("dense", float(total) ** 3, 24.0 * total**2, "small system")
-    return plans
+    return _PLANS[wanted](pattern)
+
+
+def _possible(pattern: RandomPattern) -> tuple[str, ...]:
+    if len(pattern.shapes) == 1:
+        return ("grouped", "dense", "sparse")
+    return ("dense", "schur", "sparse")
+
+
+def _cheapest(pattern: RandomPattern) -> EnginePlan:
+    if len(pattern.shapes) == 1:
+        return _plan_grouped(pattern)
+    sizes = [L * q for L, q in pattern.shapes]
+    if sum(sizes) <= SMALL:
+        return _plan_dense(pattern)
+    schur = _plan_schur(pattern)
+    if sum(sizes) - max(sizes) <= EASY_REST:
+        return schur
+    sparse = _plan_sparse(pattern)
+    return min(schur, sparse, key=_predicted_time)
+
+
+def _predicted_time(plan: EnginePlan) -> float:
+    return plan.flops * (SPARSE_PENALTY if plan.name == "sparse" else 1.0)
+
+
+def _plan_grouped(pattern: RandomPattern) -> EnginePlan:
+    L, q = pattern.shapes[0]
+    make = GroupedEngine.factory(pattern)
+    return EnginePlan("grouped", 3.0 * L * q**3, 24.0 * L * q**2, "one grouping factor", make)
+
+
+def _plan_dense(pattern: RandomPattern) -> EnginePlan:
+    total = sum(L * q for L, q in pattern.shapes)
+    make = DenseEngine.factory(pattern)
+    return EnginePlan("dense", float(total) ** 3, 24.0 * total**2, "a small system", make)
+
+
+def _plan_schur(pattern: RandomPattern) -> EnginePlan:
+    sizes = [L * q for L, q in pattern.shapes]
+    rest, width = sum(sizes) - max(sizes), max(q for _, q in pattern.shapes)
+    entries = pattern.n_pairs * width**2
+    flops = 3.0 * sum(L * q**3 for L, q in pattern.shapes) + rest**3 + 4.0 * entries * rest
+    why = f"the largest factor is eliminated, {rest:,} effects of the others are dense"
+    return EnginePlan(
+        "schur", flops, 24.0 * rest**2 + 48.0 * entries, why, SchurEngine.factory(pattern)
+    )
+
+
+def _plan_sparse(pattern: RandomPattern) -> EnginePlan:
+    shared = SparsePattern(pattern)
+    cost = shared.system.cost
+    why = f"sparse Cholesky with {cost.nnz:,} entries"
+    return EnginePlan(
+        "sparse",
+        3.0 * cost.flops,
+        float(cost.peak_bytes),
+        why,
+        lambda matrix: SparseEngine(matrix, shared),
+    )
+
+
+_PLANS = {
+    "grouped": _plan_grouped,
+    "dense": _plan_dense,
+    "schur": _plan_schur,
+    "sparse": _plan_sparse,
+}

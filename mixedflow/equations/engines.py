@@ -10,7 +10,7 @@ algebra.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,6 +43,30 @@ class RandomMatrix:
         """(L_f, q_f) of every factor."""
         return tuple((d.shape[0], d.shape[1]) for d in self.diagonal)
 
+    @property
+    def pattern(self) -> RandomPattern:
+        """Where the entries are, without their values."""
+        return RandomPattern(self.shapes, {k: (r, c) for k, (r, c, _) in self.pairs.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class RandomPattern:
+    """Where M_zz has entries; the same for all variances.
+
+    Attributes
+    ----------
+    shapes : (L_f, q_f) of every factor
+    pairs : (f, h), f < h -> (rows, cols) of the levels that meet
+    """
+
+    shapes: tuple[tuple[int, int], ...]
+    pairs: Mapping[tuple[int, int], tuple[Int, Int]]
+
+    @property
+    def n_pairs(self) -> int:
+        """Pairs of levels that meet, over all pairs of factors."""
+        return sum(len(rows) for rows, _ in self.pairs.values())
+
 
 class Engine(ABC):
     """A factorised M_zz."""
@@ -51,6 +75,11 @@ class Engine(ABC):
 
     def __init__(self, matrix: RandomMatrix) -> None:
         self.matrix = matrix
+
+    @classmethod
+    def factory(cls, pattern: RandomPattern) -> MakeEngine:  # noqa: ARG003 - some engines use it
+        """Return what factorises a matrix of a pattern; work on the pattern alone is done once."""
+        return cls
 
     @property
     @abstractmethod
@@ -68,6 +97,10 @@ class Engine(ABC):
     @abstractmethod
     def inverse_pairs(self, key: tuple[int, int]) -> Float:
         """Return the (m, q_f, q_h) entries of M_zz^-1 at the pairs of two factors."""
+
+
+MakeEngine = Callable[[RandomMatrix], Engine]
+"""Factorises a RandomMatrix: an engine's class, or a factory that knows the pattern."""
 
 
 def batched_cholesky(A: Float) -> Float:

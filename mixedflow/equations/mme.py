@@ -18,7 +18,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from mixedflow.design.types import Float
-from mixedflow.equations.engines import Engine, Parts, RandomMatrix
+from mixedflow.equations.engines import Engine, MakeEngine, Parts, RandomMatrix
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import FitError
 
@@ -144,7 +144,7 @@ def absorb(mme: MixedModelEquations, engine: Engine) -> tuple[Parts, Float]:
     return solved, gram
 
 
-def solve_mme(mme: MixedModelEquations, engine_of: type[Engine]) -> MmeSolution:
+def solve_mme(mme: MixedModelEquations, engine_of: MakeEngine) -> MmeSolution:
     """Return the solution of M v = r: beta-hat and b-hat, log-determinants and y'Py.
 
     Raises

@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 
 from mixedflow.crossproducts.types import ONLY_KEY, CrossProducts, FactorSums, KeyedSums, PairSums
 from mixedflow.design.types import DesignInfo, Float, Int, TermDesign
+from mixedflow.equations.engines import RandomPattern
 from mixedflow.equations.expand import expanded
 from mixedflow.errors import FitError, UnsupportedError
 from mixedflow.linalg.aliasing import independent_columns
@@ -124,6 +125,12 @@ class ModelSystem:
     def p(self) -> int:
         """Rank of X."""
         return int(self.XtBX.shape[0])
+
+    @property
+    def pattern(self) -> RandomPattern:
+        """Where the random part of the equations has entries."""
+        shapes = tuple((factor.n_levels, factor.dim) for factor in self.factors)
+        return RandomPattern(shapes, {k: (p.rows, p.cols) for k, p in self.pairs.items()})
 
     @property
     def dims(self) -> tuple[int, ...]:

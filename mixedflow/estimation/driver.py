@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixedflow.design.types import Float
-from mixedflow.equations.engines import Engine
+from mixedflow.equations.engines import MakeEngine
 from mixedflow.equations.moments import Moments
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import FitError
@@ -86,7 +86,7 @@ class Problem:
     """What is fitted and how: fixed while the driver runs."""
 
     system: ModelSystem
-    engine: type[Engine]
+    engine: MakeEngine
     reml: bool
     method: Method
     control: FitControl

@@ -102,7 +102,7 @@ def estimate(  # noqa: PLR0913 - the public way in
     control = FitControl() if control is None else control
     system = model_system(sums, terms)
     plan = plan_system(system, control)
-    problem = Problem(system, plan.engine, reml, chosen, control)
+    problem = Problem(system, plan.make, reml, chosen, control)
     state = run_driver(problem, start=start, progress=progress)
     settled = settle(problem, state)
     singular = singular_terms(system, settled.params)
@@ -117,9 +117,7 @@ def estimate(  # noqa: PLR0913 - the public way in
 
 def plan_system(system: ModelSystem, control: FitControl) -> EnginePlan:
     """Return the route for the system's equations."""
-    shapes = tuple((factor.n_levels, factor.dim) for factor in system.factors)
-    n_pairs = sum(len(pair.rows) for pair in system.pairs.values())
-    return plan_engine(shapes, n_pairs, wanted=control.solver)
+    return plan_engine(system.pattern, wanted=control.solver)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +194,7 @@ def evaluate_at(
     """Return the likelihood and solution at stored parameters, to verify or to go on from a fit."""
     system = model_system(sums, terms)
     control = FitControl(solver=solver)  # type: ignore[arg-type]  # checked by FitControl
-    engine = plan_system(system, control).engine
-    return evaluate(system, params, engine, reml=reml)
+    return evaluate(system, params, plan_system(system, control).make, reml=reml)
 
 
 def trace_table(trace: Sequence[TraceRow]) -> dict[str, list[object]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixedflow.equations.engines import Engine
+from mixedflow.equations.engines import MakeEngine
 from mixedflow.equations.mme import MmeSolution, assemble_mme, solve_mme
 from mixedflow.equations.moments import Moments, moments
 from mixedflow.equations.system import ModelSystem
@@ -61,7 +61,7 @@ class Evaluation:
 
 
 def evaluate(
-    system: ModelSystem, params: VarianceParameters, engine: type[Engine], *, reml: bool
+    system: ModelSystem, params: VarianceParameters, engine: MakeEngine, *, reml: bool
 ) -> Evaluation:
     """Return -2 log-likelihood and the solution of the equations at given variances."""
     mme = assemble_mme(system, term_factors(system, params), params.sigma2)

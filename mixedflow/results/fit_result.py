@@ -17,7 +17,7 @@ import pandas as pd
 
 from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.data.source import Source
-from mixedflow.design.encode import Encoder
+from mixedflow.design.encode import Encoder, NewLevels
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec
 from mixedflow.design.types import Float
@@ -248,7 +248,7 @@ class FitResult:
 
         source = open_source(newdata, levels=self.spec.levels)
         names = self.encoder.variables(response=False)
-        rule = "allow" if allow_new_levels or not random else "error"
+        rule: NewLevels = "allow" if allow_new_levels or not random else "error"
         parts = []
         for i in range(source.n_partitions):
             table = source.read(i, names)
