@@ -17,7 +17,7 @@ import typer
 
 from mixedflow.cli import console
 from mixedflow.cli import options as opt
-from mixedflow.cli.steps import NOT_CONVERGED
+from mixedflow.cli.steps import NotConvergedError
 from mixedflow.errors import ConfigError, MixedflowError
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def _raise_failure(results: Path, started: float) -> None:
         text = log.read_text(encoding="utf-8", errors="replace").strip()
         last = text.rsplit("\n", 1)[-1]
         if last.startswith("error: "):
-            raise WorkflowError(f"{last.removeprefix('error: ')} (log: {log})")
+            kind = NotConvergedError if "did not converge" in last else WorkflowError
+            raise kind(f"{last.removeprefix('error: ')} (log: {log})")
     console.note("error: the workflow did not finish; Snakemake says why above")
     raise typer.Exit(1)
 
@@ -123,8 +124,7 @@ def _say_outcome(settings: Config, results: Path) -> None:
         console.note(f"report: {page}")
     failed = [name for name in settings.models if not _converged(results, name)]
     if failed:
-        console.note(f"warning: did not converge: {', '.join(failed)}")
-        raise typer.Exit(NOT_CONVERGED)
+        raise NotConvergedError(f"these models did not converge: {', '.join(failed)}")
 
 
 def _converged(results: Path, model: str) -> bool:

@@ -13,11 +13,16 @@ import typer
 
 from mixedflow.cli import console
 from mixedflow.cli import options as opt
+from mixedflow.errors import MixedflowError
 
 if TYPE_CHECKING:
     from mixedflow.config import Config
 
-NOT_CONVERGED = 3
+
+class NotConvergedError(MixedflowError):
+    """A fit did not converge; its result is written all the same."""
+
+    exit_code = 3
 
 
 def prepare(  # noqa: PLR0913 - one argument an option
@@ -61,8 +66,8 @@ def prepare(  # noqa: PLR0913 - one argument an option
     )
     from mixedflow.steps import prepare_step
 
-    with console.progress("prepare"):
-        done = prepare_step(wanted, out, place)
+    with console.progress("prepare") as advance:
+        done = prepare_step(wanted, out, place, advance)
     console.note(f"{done.rows:,} rows in {done.partitions:,} partitions: {out}")
 
 
@@ -133,14 +138,15 @@ def fit(  # noqa: PLR0913 - one argument an option
     control = opt.control_config(max_iter=max_iter, tolerance=tolerance)
     from mixedflow.steps import fit_step
 
-    with console.progress("fit"):
-        result = fit_step(wanted, model, control, out)
+    with console.progress("fit") as advance:
+        result = fit_step(wanted, model, control, out, advance)
     if not quiet:
         console.write(str(result.summary()))
     if not result.converged:
-        console.note("warning: the fit did not converge; see its messages")
+        message = f"the fit did not converge in {result.n_iter} iterations of '{result.method}'"
         if not allow_nonconverged:
-            raise typer.Exit(NOT_CONVERGED)
+            raise NotConvergedError(message)
+        console.note(f"warning: {message}")
 
 
 def diagnose(  # noqa: PLR0913 - one argument an option

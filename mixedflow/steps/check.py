@@ -1,0 +1,171 @@
+"""Before a run: is everything there, what will it cost; and the first configuration.
+
+Stands at "The schema pass" in ``docs/algorithm.md``: the plan comes from that pass alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from mixedflow.config import Config, DataConfig
+from mixedflow.config.plan import make_plan
+from mixedflow.config.template import template
+from mixedflow.data import Source, open_source
+from mixedflow.design import (
+    DesignInfo,
+    Encoder,
+    ModelSpec,
+    Schema,
+    check_columns,
+    make_spec,
+)
+from mixedflow.equations.choice import EnginePlan, plan_engine
+from mixedflow.errors import MixedflowError
+from mixedflow.parallel import learn_schema
+from mixedflow.steps.opening import OnDone, source_of
+from mixedflow.steps.rows import spec_of
+
+SECONDS_PER_CELL = 5e-8
+"""Reading and condensing one value of a row, on one core (measured at 10 million rows)."""
+FLOPS_PER_SECOND = 2e9
+ITERATIONS = 15
+BYTES_OF_A_PARTITION = 5e8
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """What a run would do for one model.
+
+    Attributes
+    ----------
+    name, formula : the model
+    source : name of its data
+    schema : what the rows told
+    info : the columns of its design
+    engine : the route for its equations
+    shared_with : other models that use the same pass over the rows
+    """
+
+    name: str
+    formula: str
+    source: str
+    schema: Schema
+    info: DesignInfo
+    engine: EnginePlan
+    shared_with: tuple[str, ...]
+
+    @property
+    def memory(self) -> float:
+        """Bytes, roughly: a partition, the cross-products, the solver."""
+        p = len(self.info.x_columns) + 1
+        sums = sum(
+            8.0 * f.n_levels * len(f.columns) * (len(f.columns) + p) for f in self.info.factors
+        )
+        return BYTES_OF_A_PARTITION + 3 * sums + self.engine.bytes
+
+    @property
+    def seconds(self) -> float:
+        """Seconds on one core, roughly: two passes over the rows and the iterations."""
+        width = len(self.info.x_columns) + 1 + sum(len(f.columns) for f in self.info.factors)
+        passes = 3 * SECONDS_PER_CELL * self.schema.rows_in * width
+        return 1.0 + passes + ITERATIONS * self.engine.flops / FLOPS_PER_SECOND
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the plan as lines to print."""
+        schema, info = self.schema, self.info
+        dropped = schema.rows_in - schema.rows_used
+        missing = ", ".join(f"{column} {n:,}" for column, n in schema.missing.items() if n)
+        lines = [
+            ("formula", self.formula),
+            ("data", self.source),
+            ("rows", f"{schema.rows_used:,} of {schema.rows_in:,}"),
+        ]
+        if dropped:
+            lines.append(("rows dropped", f"{dropped:,} (missing: {missing})"))
+        for factor in info.factors:
+            columns = ", ".join(factor.columns)
+            lines.append((f"group {factor.name}", f"{factor.n_levels:,} levels; {columns}"))
+        fixed = ", ".join(info.x_columns)
+        lines.append(("fixed columns", f"{len(info.x_columns)}: {fixed}"))
+        lines.append(("solver", f"{self.engine.name} ({self.engine.why})"))
+        lines.append(("memory, about", amount(self.memory)))
+        lines.append(("time, about", duration(self.seconds)))
+        if self.shared_with:
+            lines.append(("pass shared with", ", ".join(self.shared_with)))
+        lines += [("note", message) for message in schema.messages]
+        return lines
+
+
+def amount(size: float) -> str:
+    """Return a number of bytes for people."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6)):,} MB"
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def check_step(
+    config: Config, directory: Path, *, where: str, on_done: OnDone | None = None
+) -> list[ModelPlan]:
+    """Check configuration, formulas and data, and return what a run would do."""
+    plan = make_plan(config, where)
+    sources = {name: source_of(_placed(data, directory)) for name, data in config.data.items()}
+    learned: dict[tuple[str, str], Schema] = {}
+    plans = []
+    for name, model in config.models.items():
+        data, source = config.data[model.data], sources[model.data]
+        spec = spec_of(model.formula, data, model.weights)
+        try:
+            check_columns(spec, source.columns(), source.name)
+            schema = _learn(spec, source, learned, on_done)
+            info = Encoder(spec, schema).info
+            engine = plan_engine(*_shape(info, schema))
+        except MixedflowError as fault:
+            raise type(fault)(f"{where}: models.{name}: {fault}") from None
+        others = tuple(n for n in plan.sharing(model.data, plan.designs[name]) if n != name)
+        plans.append(ModelPlan(name, model.formula, source.name, schema, info, engine, others))
+    return plans
+
+
+def _placed(data: DataConfig, directory: Path) -> DataConfig:
+    """Return the data set with its path as seen from here."""
+    return data.model_copy(update={"path": str(directory / data.path)})
+
+
+def _learn(
+    spec: ModelSpec,
+    source: Source,
+    learned: dict[tuple[str, str], Schema],
+    on_done: OnDone | None,
+) -> Schema:
+    """Return the schema, from an earlier model's pass where that had the same design."""
+    for (name, _), schema in learned.items():
+        if name == source.name and spec.design_key(schema.kinds) == schema.design_key:
+            return schema
+    schema = learn_schema(spec, source, on_done=on_done)
+    learned[source.name, schema.design_key] = schema
+    return schema
+
+
+def _shape(info: DesignInfo, schema: Schema) -> tuple[tuple[tuple[int, int], ...], int]:
+    """Return (levels, columns) a factor, and at most how many pairs of levels meet in a row."""
+    shapes = tuple((factor.n_levels, len(factor.columns)) for factor in info.factors)
+    pairs = sum(min(schema.rows_used, a * b) for (a, _), (b, _) in combinations(shapes, 2))
+    return shapes, pairs
+
+
+def init_step(data: str, formula: str) -> str:
+    """Return a commented configuration for a data file and a formula that fits it."""
+    spec = make_spec(formula)
+    source = open_source(data)
+    kinds = source.columns()
+    check_columns(spec, kinds, source.name)
+    grouping = {name for factor in spec.parsed.factors for name in factor.variables}
+    codes = sorted(name for name in grouping if kinds[name] == "numeric")
+    return template(data, formula, codes, {name: kinds[name] for name in spec.variables})

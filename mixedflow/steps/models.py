@@ -1,0 +1,168 @@
+"""The steps of a model: fit, diagnose, report.
+
+Stands at "Fitting" and "A second pass" in ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mixedflow import api
+from mixedflow.config import Config, ControlConfig, DaskConfig, DataConfig, ModelConfig, config_text
+from mixedflow.design import Encoder, check_columns
+from mixedflow.diagnostics import Comparison, compare_models, diagnose, load_diagnostics
+from mixedflow.errors import ConfigError, StoredFileError
+from mixedflow.estimation.control import FitControl
+from mixedflow.estimation.driver import TraceRow
+from mixedflow.parallel import Runner, condense, map_reduce
+from mixedflow.report import ModelSection, ReportInput, write_report
+from mixedflow.results.build import FitRequest, RowSource, fit_condensed
+from mixedflow.results.fit_result import FitResult
+from mixedflow.steps.opening import (
+    MANIFEST,
+    OnDone,
+    is_design,
+    load_design,
+    runner_of,
+    source_of,
+)
+from mixedflow.steps.rows import spec_of
+
+
+def fit_step(
+    data: DataConfig,
+    model: ModelConfig,
+    control: ControlConfig,
+    out: Path | None,
+    on_done: OnDone | None = None,
+) -> FitResult:
+    """Fit a model from a condensed folder, or straight from data, and store it."""
+    request = _request(model, control, on_done)
+    fit = _fit_from_sums(data, model, request) if is_design(Path(data.path)) else None
+    if fit is None:
+        fit = _fit_from_rows(data, model, request)
+    if out is not None:
+        fit.save(out)
+    return fit
+
+
+def _fit_from_sums(data: DataConfig, model: ModelConfig, request: FitRequest) -> FitResult:
+    """Fit from a condensed folder.
+
+    Two models share a design by their formulas, before any data are seen. When a random term then
+    turns out to hold a category, ``(c | g)`` and ``(c || g)`` code it differently: the model then
+    gets a pass of its own over the rows that were condensed.
+    """
+    stored = load_design(Path(data.path))
+    spec = spec_of(model.formula, data, model.weights)
+    if spec.design_key(stored.schema.kinds) != stored.schema.design_key:
+        rows = data.model_copy(update={"path": str(stored.data["path"])})
+        return _fit_from_rows(rows, model, request)
+    return fit_condensed(
+        spec, stored.schema, stored.sums, request, RowSource(str(stored.data["source"]))
+    )
+
+
+def _fit_from_rows(data: DataConfig, model: ModelConfig, request: FitRequest) -> FitResult:
+    spec = spec_of(model.formula, data, model.weights)
+    source = source_of(data)
+    check_columns(spec, source.columns(), source.name)
+    schema, sums = condense(spec, source, Runner())
+    return fit_condensed(spec, schema, sums, request, RowSource(source.name, source))
+
+
+def _request(model: ModelConfig, control: ControlConfig, on_done: OnDone | None) -> FitRequest:
+    given = {"max_iter": control.max_iter, "tolerance": control.tolerance}
+    settings = FitControl(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # one number, one whole number
+    limit = settings.iterations(model.method)
+
+    def progress(row: TraceRow) -> None:
+        if on_done is not None:
+            on_done(row.iteration, limit)
+
+    return FitRequest(model.reml, model.method, settings, progress)
+
+
+def diagnose_step(
+    fitted: Path,
+    data: DataConfig,
+    out: Path,
+    *,
+    dask: DaskConfig,
+    on_done: OnDone | None = None,
+) -> None:
+    """Run the second pass over the rows of a stored fit."""
+    fit = api.load(fitted)
+    source = source_of(data)
+    with runner_of(dask) as runner:
+        run = partial(map_reduce, runner=runner, on_done=on_done)
+        diagnose(fit, source, Encoder(fit.spec, fit.schema), out, run)
+
+
+def report_step(
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    config: Config | None = None,
+    title: str | None = None,
+    author: str | None = None,
+) -> None:
+    """Write the page about models, each a folder with ``fit`` and ``diagnostics``."""
+    sections = tuple(_section(folder, config) for folder in folders)
+    head = config.report if config is not None else None
+    content = ReportInput(
+        models=sections,
+        comparisons=_comparisons(sections, config),
+        config_text="" if config is None else config_text(config),
+        title=title or (head.title if head else "Mixed models"),
+        author=author or (head.author if head and head.author else ""),
+        generated=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+    write_report(out, content)
+
+
+def _section(folder: Path, config: Config | None) -> ModelSection:
+    """Return what the page shows of the model in a folder; the folder's name is the model's."""
+    name = folder.resolve().name
+    if not (folder / "fit").is_dir():
+        raise StoredFileError(
+            f"'{folder}' holds no fit; `mixedflow fit --out {folder}/fit` writes it"
+        )
+    diagnostics = folder / "diagnostics"
+    return ModelSection(
+        name=name,
+        fit=api.load(folder / "fit"),
+        diagnostics=load_diagnostics(diagnostics) if diagnostics.is_dir() else None,
+        **_from_config(folder, name, config),
+    )
+
+
+def _from_config(folder: Path, name: str, config: Config | None) -> dict[str, Any]:
+    """Return title, units and the prepared data's manifest of a model that the file names."""
+    if config is None:
+        return {}
+    if name not in config.models:
+        raise ConfigError(f"the model '{name}' of '{folder}' is not in the configuration")
+    model = config.models[name]
+    prepared = folder.parent.parent / model.data / "prepared" / MANIFEST
+    manifest = json.loads(prepared.read_text(encoding="utf-8")) if prepared.is_file() else {}
+    return {
+        "title": model.title or "",
+        "units": dict(config.data[model.data].units),
+        "manifest": manifest,
+    }
+
+
+def _comparisons(sections: Sequence[ModelSection], config: Config | None) -> tuple[Comparison, ...]:
+    """Compare as the configuration says; without one, all models with each other."""
+    fits = {section.name: section.fit for section in sections}
+    lists = [tuple(fits)] if config is None else config.comparisons()
+    shown = [[name for name in names if name in fits] for names in lists]
+    return tuple(
+        compare_models([(name, fits[name]) for name in names]) for names in shown if len(names) > 1
+    )

@@ -1,0 +1,76 @@
+"""The steps that read rows to keep them or to add them up: prepare and condense.
+
+Stands before "Rows become columns" and at "Sums" in ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixedflow.config import DaskConfig, DataConfig
+from mixedflow.design import ModelSpec, check_columns, make_spec
+from mixedflow.parallel import condense, prepare
+from mixedflow.steps.opening import OnDone, StoredDesign, runner_of, save_design, source_of
+
+PIECES = "pieces"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What ``prepare`` wrote: rows kept, rows read, partitions."""
+
+    rows: int
+    rows_in: int
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Condensed:
+    """What ``condense`` added up: rows read and rows used."""
+
+    rows_in: int
+    rows_used: int
+
+
+def prepare_step(
+    data: DataConfig, out: Path, dask: DaskConfig, on_done: OnDone | None = None
+) -> Prepared:
+    """Write a data set as Parquet partitions; every column is kept, whatever models come."""
+    source = source_of(data)
+    with runner_of(dask) as runner:
+        manifest = prepare(
+            source,
+            out,
+            group=data.group,
+            order=data.order,
+            partition_rows=data.partition_rows,
+            runner=runner,
+            on_done=on_done,
+        )
+    return Prepared(manifest.rows_kept, manifest.rows_in, len(manifest.parts))
+
+
+def spec_of(formula: str, data: DataConfig, weights: str | None) -> ModelSpec:
+    """Return the description of a model on a data set."""
+    return make_spec(formula, weights=weights, levels=data.levels, missing=data.missing)
+
+
+def condense_step(
+    data: DataConfig,
+    formula: str,
+    out: Path,
+    *,
+    weights: str | None = None,
+    dask: DaskConfig,
+    on_done: OnDone | None = None,
+) -> Condensed:
+    """Write the cross-products of a design; pieces of partitions that are as before are reused."""
+    spec = spec_of(formula, data, weights)
+    source = source_of(data)
+    check_columns(spec, source.columns(), source.name)
+    with runner_of(dask) as runner:
+        schema, sums = condense(spec, source, runner, path=out / PIECES, on_done=on_done)
+    facts = {"source": source.name, "path": data.path, "fingerprint": source.fingerprint()}
+    save_design(StoredDesign(schema, sums, facts), out)
+    return Condensed(sums.rows_in, sums.n_obs)

@@ -1,0 +1,61 @@
+"""What the workflow tests share: a copy of the shipped analysis, and Snakemake on it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished command."""
+
+    code: int
+    text: str
+
+    @property
+    def jobs(self) -> set[str]:
+        """The messages of the jobs that ran or would run."""
+        return set(re.findall(r"^Job \d+: (.+)$", self.text, flags=re.MULTILINE))
+
+
+def copy_analysis(to: Path) -> Path:
+    """Copy workflow and configuration as a clone would have them."""
+    to.mkdir(parents=True, exist_ok=True)
+    for name in ("workflow", "config"):
+        shutil.copytree(ROOT / name, to / name)
+    shutil.copy(ROOT / "Snakefile", to)
+    (to / "profiles").symlink_to("workflow/profiles")
+    return to
+
+
+def python_module(*arguments: str, cwd: Path) -> Run:
+    """Run ``python -m ...`` and return what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=280,
+    )
+    return Run(done.returncode, done.stdout)
+
+
+def snakemake(*arguments: str, cwd: Path) -> Run:
+    """Run Snakemake on two cores."""
+    return python_module("snakemake", "--cores", "2", *arguments, cwd=cwd)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    """Replace a text that must be there."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
