@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from mixedflow.design.functions import FUNCTIONS
 from mixedflow.design.safety import Expression, check_column_name, parse_expression
 from mixedflow.design.tokens import (
     Token,
@@ -117,7 +118,7 @@ def parse_formula(text: str) -> ParsedFormula:
 def _response(tokens: Sequence[Token], text: str) -> Expression:
     if not tokens:
         raise FormulaError(f"The formula '{text}' has no response on the left of '~'.")
-    if tokens[0].text == "cbind" or any(is_operator(t, "|", "||") for t in tokens):
+    if tokens[0].text == "cbind":
         raise UnsupportedError(
             f"The response '{join(tokens)}' is not offered: a model has one numeric response."
         )
@@ -282,6 +283,8 @@ def _structure(chunk: Sequence[Token], text: str) -> tuple[str | None, Sequence[
     if not named:
         return None, inside
     name = chunk[0].text
+    if name in FUNCTIONS and name != "cs":
+        raise FormulaError(f"'{join(chunk)}' in '{text}': a bar cannot stand inside {name}().")
     if name not in RANDOM_STRUCTURES:
         near = did_you_mean(name, RANDOM_STRUCTURES)
         raise UnsupportedError(

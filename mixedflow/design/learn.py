@@ -64,7 +64,7 @@ def summarize_partition(
         _levels(spec, complete, columns),
         pairs,
         learner.wrong,
-        row_sample(complete, positions, place.row_offset),
+        row_sample(complete, positions + place.row_offset),
     )
 
 

@@ -18,10 +18,14 @@ from mixedflow.design.types import Float
 
 @dataclass(frozen=True, slots=True)
 class Moments:
-    """n, mean, M2 = sum (x - mean)^2, min and max of one column's rows."""
+    """n, mean, M2 = sum (x - mean)^2, min and max of one column's rows.
+
+    The mean is kept as ``base + rest``, so that it has more digits than a number of the data's size.
+    """
 
     n: int
-    mean: float
+    base: float
+    rest: float
     m2: float
     low: float
     high: float
@@ -30,26 +34,28 @@ class Moments:
         if not self.n or not other.n:
             return other if not self.n else self
         n = self.n + other.n
-        gap = other.mean - self.mean
+        gap = (other.base - self.base) + (other.rest - self.rest)
         return Moments(
             n,
-            self.mean + gap * (other.n / n),
+            self.base,
+            self.rest + gap * (other.n / n),
             self.m2 + other.m2 + gap * gap * (self.n * (other.n / n)),
             min(self.low, other.low),
             max(self.high, other.high),
         )
 
     @property
+    def mean(self) -> float:
+        """Mean of the rows."""
+        return min(max(self.base + self.rest, self.low), self.high) if self.n else 0.0
+
+    @property
     def sd(self) -> float:
         """Sample standard deviation, sqrt(M2 / (n - 1)); 0 for fewer than two rows."""
         return math.sqrt(self.m2 / (self.n - 1)) if self.n > 1 else 0.0
 
-    def sum_of_squares(self) -> float:
-        """Sum of x^2 about zero."""
-        return self.m2 + self.n * self.mean * self.mean
 
-
-EMPTY_MOMENTS = Moments(0, 0.0, 0.0, math.inf, -math.inf)
+EMPTY_MOMENTS = Moments(0, 0.0, 0.0, 0.0, math.inf, -math.inf)
 
 
 def moments_of(values: Float) -> Moments:
@@ -57,13 +63,13 @@ def moments_of(values: Float) -> Moments:
     n = len(values)
     if not n:
         return EMPTY_MOMENTS
-    low, high = float(values.min()), float(values.max())
-    pilot = float(values[0])
-    mean = pilot + float(np.mean(values - pilot))
-    mean = min(max(mean, low), high)
-    gap = values - mean
+    base = float(values[0])
+    gap = values - base
+    rest = float(gap.mean())
+    gap -= rest
     drift = float(gap.sum())
-    return Moments(n, mean, max(float(gap @ gap) - drift * drift / n, 0.0), low, high)
+    squares = max(float(gap @ gap) - drift * drift / n, 0.0)
+    return Moments(n, base, rest, squares, float(values.min()), float(values.max()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mixedflow.design.arrow import plain
 from mixedflow.design.types import Float, Int
 
 DISTINCT_KEPT = 65_536
@@ -92,20 +93,16 @@ class RowSample:
         return RowSample(hashes[order], rows.take(pa.array(order)))
 
 
-def row_sample(table: pa.Table, rows: Int, first: int) -> RowSample:
-    """Sample among ``rows`` of a partition whose first row has number ``first`` in the source."""
-    hashes = mix((rows + first).astype(np.uint64))
-    if len(rows) > ROWS_KEPT:
+def row_sample(table: pa.Table, numbers: Int) -> RowSample:
+    """Sample among a partition's rows, given their numbers in the source."""
+    hashes = mix(numbers.astype(np.uint64))
+    nearest = np.arange(len(numbers))
+    if len(numbers) > ROWS_KEPT:
         nearest = np.argpartition(hashes, ROWS_KEPT - 1)[:ROWS_KEPT]
-        rows, hashes = rows[nearest], hashes[nearest]
-    order = np.argsort(hashes, kind="stable")
-    taken = table.take(pa.array(rows[order]))
-    return RowSample(hashes[order], _plain(taken))
+    order = nearest[np.argsort(hashes[nearest], kind="stable")]
+    return RowSample(hashes[order], _plain(table.take(pa.array(order))))
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Undo dictionary encoding, so that samples of partitions can be put together."""
-    columns = [
-        c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c for c in table.columns
-    ]
-    return pa.table(columns, names=table.column_names)
+    """Undo dictionary encoding and narrow types, so that samples can be put together."""
+    return pa.table([plain(c) for c in table.columns], names=table.column_names)

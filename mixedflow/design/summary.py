@@ -105,6 +105,10 @@ class PartitionSummary:
 
 def merge_summaries(a: PartitionSummary, b: PartitionSummary) -> PartitionSummary:
     """Summarise the rows of both; neither argument is changed."""
+    columns = _each(a.columns, b.columns, _add)
+    rows_in, rows_used = a.rows_in + b.rows_in, a.rows_used + b.rows_used
+    if any(column.kind == "mixed" for column in columns.values()):
+        return PartitionSummary(a.source, rows_in, rows_used, columns)
     names = dict.fromkeys((*a.levels, *b.levels))
     levels = {
         name: a.levels[name].union(b.levels[name], name)
@@ -114,9 +118,9 @@ def merge_summaries(a: PartitionSummary, b: PartitionSummary) -> PartitionSummar
     }
     return PartitionSummary(
         a.source,
-        a.rows_in + b.rows_in,
-        a.rows_used + b.rows_used,
-        _each(a.columns, b.columns, _add),
+        rows_in,
+        rows_used,
+        columns,
         _each(a.moments, b.moments, _add),
         _each(a.powers, b.powers, _add),
         _each(a.sketches, b.sketches, _add),
@@ -153,4 +157,4 @@ def _merged_pairs(a: pa.Table, b: pa.Table) -> pa.Table:
 def _merged_kind(a: StorageKind, b: StorageKind) -> StorageKind:
     if a == b or "unknown" in (a, b):
         return b if a == "unknown" else a
-    return "category" if "numeric" not in (a, b) else "mixed"
+    return "mixed" if {"numeric", "mixed"} & {a, b} else "category"
