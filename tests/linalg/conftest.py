@@ -22,7 +22,7 @@ def sorted_csc(matrix):
 
 def random_system(rng):
     """Random density, now and then a crowded row, isolated nodes, no off-diagonal entry at all."""
-    n = int(rng.integers(1, 200))
+    n = int(rng.integers(1, 140))
     density = 10.0 ** rng.uniform(-3.5, -0.3)
     matrix = sp.random_array((n, n), density=density, rng=rng, format="lil")
     if rng.random() < 0.25 and n > 5:
@@ -32,7 +32,7 @@ def random_system(rng):
     return dominant(sp.csc_matrix(matrix))
 
 
-def nested(n_outer=40, n_inner=25):
+def nested(n_outer=30, n_inner=12):
     """Levels within levels within one mean."""
     outer = np.repeat(np.arange(n_outer), n_inner)
     rows = np.arange(n_outer * n_inner)
@@ -56,7 +56,7 @@ def normal_equations(factors, n_rows):
     return sorted_csc(W.T @ W + sp.diags_array(np.r_[np.ones(levels), np.zeros(2)]))
 
 
-def pedigree(n=800, seed=1):
+def pedigree(n=500, seed=1):
     """Inverse relationship (without inbreeding) plus one record an animal."""
     rng = np.random.default_rng(seed)
     animal = np.arange(n)
@@ -74,7 +74,7 @@ def pedigree(n=800, seed=1):
     return sorted_csc(T.T @ sp.diags_array(1.0 / (1.0 - 0.25 * known)) @ T + sp.eye_array(n))
 
 
-def grid(side=30):
+def grid(side=20):
     """Neighbours on a square."""
     line = sp.diags_array([np.ones(side - 1)], offsets=[1], shape=(side, side))
     return dominant(
