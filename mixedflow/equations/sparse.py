@@ -120,6 +120,11 @@ class SparseEngine(Engine):
         return lambda matrix: cls(matrix, shared)
 
     @property
+    def flops(self) -> float:
+        """Predicted operations of one factorisation."""
+        return float(self._pattern.system.cost.flops)
+
+    @property
     def logdet(self) -> float:
         """log|L|^2."""
         return float(self._factor.logdet())

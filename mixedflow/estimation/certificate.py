@@ -19,11 +19,18 @@ from mixedflow.design.types import Float
 from mixedflow.equations.engines import dense_matrix, stack
 from mixedflow.equations.expand import expanded, expanded_diagonal
 from mixedflow.equations.mme import MixedModelEquations
+from mixedflow.equations.sparse import SparseEngine
 from mixedflow.estimation.driver import FitState, TraceRow
 from mixedflow.estimation.likelihood import Evaluation
 
 DENSE_LIMIT = 1_500
-SPARSE_LIMIT = 20_000
+"""Order of the whole system up to which LU of all of it is the second path."""
+
+REST_LIMIT = 3_000
+"""Order of what is left after eliminating one factor up to which that is the second path."""
+
+SPARSE_FLOPS = 5e8
+"""Predicted operations of the sparse factorisation up to which sparse LU is the second path."""
 
 Row = tuple[str, str, str]
 
@@ -149,17 +156,19 @@ def _monotone(trace: Sequence[TraceRow]) -> bool:
 def independent_minus2ll(evaluation: Evaluation) -> tuple[float, str]:
     """Return -2 log-likelihood by LU of the equations, and the path's name.
 
-    The whole matrix [Z X] when it is small, LU level by level for one factor, sparse LU up to
-    20,000 random effects; NaN beyond.
+    The whole matrix [Z X] when it is small; LU level by level for one factor; the largest factor
+    eliminated by LU and the rest dense; sparse LU where little fills in; NaN beyond.
     """
     solution = evaluation.solution
     mme = solution.mme
-    size = sum(L * q for L, q in mme.random.shapes)
-    if size + mme.system.p <= DENSE_LIMIT:
+    sizes = [L * q for L, q in mme.random.shapes]
+    if sum(sizes) + mme.system.p <= DENSE_LIMIT:
         return _from_parts(evaluation, *_dense_lu(mme)), "dense LU of the whole system"
-    if len(mme.ZtRZ) == 1:
+    if len(sizes) == 1:
         return _from_parts(evaluation, *_levelwise_lu(mme)), "LU level by level"
-    if size <= SPARSE_LIMIT:
+    if sum(sizes) - max(sizes) <= REST_LIMIT:
+        return _from_parts(evaluation, *_eliminated_lu(mme)), "LU after eliminating a factor"
+    if isinstance(solution.engine, SparseEngine) and solution.engine.flops <= SPARSE_FLOPS:
         return _from_parts(evaluation, *_sparse_lu(mme)), "sparse LU"
     return float("nan"), "not evaluated: the system is too large for the second path"
 
@@ -207,12 +216,34 @@ def _levelwise_lu(mme: MixedModelEquations) -> Parts3:
     return float(np.linalg.slogdet(M)[1].sum()), *_reduced(mme, right, solved)
 
 
+def _eliminated_lu(mme: MixedModelEquations) -> Parts3:
+    sizes = [L * q for L, q in mme.random.shapes]
+    first = int(np.argmax(sizes))
+    start = sum(sizes[:first])
+    stop = start + sizes[first]
+    M = _sparse_matrix(mme)
+    rest = np.r_[0:start, stop : sum(sizes)]
+    N = mme.random.diagonal[first]
+    inverse = expanded_diagonal(np.linalg.inv(N))
+    B, D = M[start:stop][:, rest], M[rest][:, rest]
+    F = inverse @ B
+    S = (D - B.T @ F).toarray()
+    right = _right_sides(mme)
+    solved = np.empty_like(right)
+    solved[rest] = np.linalg.solve(S, right[rest] - F.T @ right[start:stop])
+    solved[start:stop] = inverse @ right[start:stop] - F @ solved[rest]
+    random = float(np.linalg.slogdet(N)[1].sum() + np.linalg.slogdet(S)[1])
+    return random, *_reduced(mme, right, solved)
+
+
 def _sparse_lu(mme: MixedModelEquations) -> Parts3:
-    from scipy.sparse import csc_array
     from scipy.sparse.linalg import splu
 
     lu = splu(
-        csc_array(_sparse_matrix(mme)), options={"SymmetricMode": True}, diag_pivot_thresh=0.0
+        _sparse_matrix(mme),
+        permc_spec="MMD_AT_PLUS_A",
+        diag_pivot_thresh=0.0,
+        options={"SymmetricMode": True},
     )
     right = _right_sides(mme)
     random = float(np.log(np.abs(lu.U.diagonal())).sum())
