@@ -87,6 +87,27 @@ def plan_engine(pattern: RandomPattern, *, wanted: str = "auto") -> EnginePlan:
     return _PLANS[wanted](pattern)
 
 
+def predict_engine(shapes: tuple[tuple[int, int], ...], n_pairs: int) -> EnginePlan:
+    """Return the likely route from the sizes alone, before any pair of levels is known.
+
+    Parameters
+    ----------
+    shapes : (levels, columns) of every grouping factor
+    n_pairs : at most how many pairs of levels meet
+    """
+    empty = RandomPattern(shapes, {})
+    sizes = [L * q for L, q in shapes]
+    if not shapes:
+        return plan_engine(empty)
+    if len(shapes) == 1 or sum(sizes) <= SMALL:
+        return _cheapest(empty)
+    if sum(sizes) - max(sizes) <= EASY_REST:
+        return _plan_schur(empty, n_pairs)
+    entries = float(n_pairs * max(q for _, q in shapes) ** 2)
+    why = "or schur, once the pairs of levels are known"
+    return EnginePlan("sparse", 60.0 * entries, 200.0 * entries, why, SparseEngine)
+
+
 def _possible(pattern: RandomPattern) -> tuple[str, ...]:
     if len(pattern.shapes) == 1:
         return ("grouped", "dense", "sparse")
@@ -122,10 +143,10 @@ def _plan_dense(pattern: RandomPattern) -> EnginePlan:
     return EnginePlan("dense", float(total) ** 3, 24.0 * total**2, "a small system", make)
 
 
-def _plan_schur(pattern: RandomPattern) -> EnginePlan:
+def _plan_schur(pattern: RandomPattern, n_pairs: int | None = None) -> EnginePlan:
     sizes = [L * q for L, q in pattern.shapes]
     rest, width = sum(sizes) - max(sizes), max(q for _, q in pattern.shapes)
-    entries = pattern.n_pairs * width**2
+    entries = (pattern.n_pairs if n_pairs is None else n_pairs) * width**2
     flops = 3.0 * sum(L * q**3 for L, q in pattern.shapes) + rest**3 + 4.0 * entries * rest
     why = f"the largest factor is eliminated, {rest:,} effects of the others are dense"
     return EnginePlan(

@@ -224,7 +224,7 @@ def _eliminated_lu(mme: MixedModelEquations) -> Parts3:
     M = _sparse_matrix(mme)
     rest = np.r_[0:start, stop : sum(sizes)]
     N = mme.random.diagonal[first]
-    inverse = expanded_diagonal(np.linalg.inv(N))
+    inverse = expanded_diagonal(np.asarray(np.linalg.inv(N)))
     B, D = M[start:stop][:, rest], M[rest][:, rest]
     F = inverse @ B
     S = (D - B.T @ F).toarray()

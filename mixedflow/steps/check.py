@@ -6,8 +6,11 @@ Stands at "The schema pass" in ``docs/algorithm.md``: the plan comes from that p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from pathlib import Path
+
+import numpy as np
 
 from mixedflow.config import Config, DataConfig
 from mixedflow.config.plan import make_plan
@@ -17,13 +20,16 @@ from mixedflow.design import (
     DesignInfo,
     Encoder,
     ModelSpec,
+    PartitionPlace,
     Schema,
     check_columns,
     make_spec,
 )
-from mixedflow.equations.choice import EnginePlan, plan_engine
+from mixedflow.equations.choice import EnginePlan, predict_engine
+from mixedflow.equations.engines import RandomPattern
+from mixedflow.design.types import Int
 from mixedflow.errors import MixedflowError
-from mixedflow.parallel import learn_schema
+from mixedflow.parallel import learn_schema, map_reduce
 from mixedflow.steps.opening import OnDone, source_of
 from mixedflow.steps.rows import spec_of
 
@@ -32,6 +38,8 @@ SECONDS_PER_CELL = 5e-8
 FLOPS_PER_SECOND = 2e9
 ITERATIONS = 15
 BYTES_OF_A_PARTITION = 5e8
+
+Meetings = dict[tuple[int, int], Int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +132,14 @@ def check_step(
         try:
             check_columns(spec, source.columns(), source.name)
             schema = _learn(spec, source, learned, on_done)
-            info = Encoder(spec, schema).info
-            engine = plan_engine(*_shape(info, schema))
+            encoder = Encoder(spec, schema)
+            engine = plan_engine(_pattern(encoder, source, on_done))
         except MixedflowError as fault:
             raise type(fault)(f"{where}: models.{name}: {fault}") from None
         others = tuple(n for n in plan.sharing(model.data, plan.designs[name]) if n != name)
-        plans.append(ModelPlan(name, model.formula, source.name, schema, info, engine, others))
+        plans.append(ModelPlan(
+                name, model.formula, source.name, schema, encoder.info, engine, others
+            )
     return plans
 
 
@@ -153,11 +163,33 @@ def _learn(
     return schema
 
 
-def _shape(info: DesignInfo, schema: Schema) -> tuple[tuple[tuple[int, int], ...], int]:
-    """Return (levels, columns) a factor, and at most how many pairs of levels meet in a row."""
-    shapes = tuple((factor.n_levels, len(factor.columns)) for factor in info.factors)
-    pairs = sum(min(schema.rows_used, a * b) for (a, _), (b, _) in combinations(shapes, 2))
-    return shapes, pairs
+def _pattern(encoder: Encoder, source: Source, on_done: OnDone | None) -> RandomPattern:
+    """Return the factors and the levels that meet in a row; one factor needs no look at the rows."""
+    factors = encoder.info.factors
+    shapes = tuple((factor.n_levels, len(factor.columns)) for factor in factors)
+    if len(factors) < 2:
+        return RandomPattern(shapes, {})
+    work = partial(_meetings, encoder, source)
+    met = map_reduce(work, source.n_partitions, _union, on_done=on_done)
+    return RandomPattern(
+        shapes, {(f, h): divmod(keys, factors[h].n_levels) for (f, h), keys in met.items()}
+    )
+
+
+def _meetings(encoder: Encoder, source: Source, index: int) -> Meetings:
+    """Return for each pair of factors the pairs of levels in a partition, as sorted numbers."""
+    table = source.read(index, encoder.variables())
+    where = PartitionPlace(source.name, index, source.row_offset(index))
+    codes = encoder.encode(table, where=where).codes
+    sizes = [factor.n_levels for factor in encoder.info.factors]
+    return {
+        (f, h): np.unique(codes[f] * sizes[h] + codes[h])
+        for f, h in combinations(range(len(sizes)), 2)
+    }
+
+
+def _union(a: Meetings, b: Meetings) -> Meetings:
+    return {pair: np.union1d(a[pair], b[pair]) for pair in a}
 
 
 def init_step(data: str, formula: str) -> str:
