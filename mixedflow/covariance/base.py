@@ -36,7 +36,7 @@ class CovarianceStructure(ABC):
 
     @abstractmethod
     def factor(self, theta: Float, dim: int) -> Float:
-        """Return a q x q matrix F with G = F F'; singular where G is."""
+        """Return lower-triangular F, (q, q), with G = F F'; singular where G is."""
 
     @abstractmethod
     def derivatives(self, theta: Float, dim: int) -> Float:
