@@ -161,13 +161,15 @@ class SparseSystem:
             With the column at which the factorisation broke down; the system then has no factor.
         """
         self._factor = self._inverse = None
+        factor: Factor  # what is returned is never read back from the system: threads may share it
         if self._symbolic is None:
-            self._factor = factorize_full(self._entries, values)
+            factor = factorize_full(self._entries, values)
         else:
             from mixedflow.linalg.cholesky import factorize
 
-            self._factor = factorize(self._symbolic, values)
-        return self._factor
+            factor = factorize(self._symbolic, values)
+        self._factor = factor
+        return factor
 
     @property
     def factor(self) -> Factor:

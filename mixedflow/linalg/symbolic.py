@@ -27,7 +27,15 @@ from mixedflow.linalg.supernode_kernels import (
 
 @dataclass(frozen=True, slots=True)
 class Relaxation:
-    """How many stored zeros a supernode may have; see ``supernode_kernels.group_columns``."""
+    """How many stored zeros a supernode may have.
+
+    Attributes
+    ----------
+    widths : tuple of int
+        Up to ``widths[0]`` columns any number.
+    shares : tuple of float, as many
+        Up to ``widths[i + 1]`` columns this share of the panel, ``shares[-1]`` above the last.
+    """
 
     widths: tuple[int, ...] = (4, 16, 48)
     shares: tuple[float, ...] = (0.8, 0.1, 0.05)
@@ -121,7 +129,7 @@ def analyze(
     place = _inverse(order)
     relax = relaxation or Relaxation()
     start, heights = group_columns(
-        parent, counts, np.array((*relax.widths, 0), np.int64), np.array((*relax.shares, 0.0))
+        parent, counts, np.array(relax.widths, dtype=np.int64), np.array(relax.shares)
     )
     nodes = panel_rows(start, heights, lower_starts, lower_rows)
     update, front, panel, width, flops = workloads(nodes)
