@@ -1,8 +1,8 @@
 """Formula and schema become X, Z and y for any piece of the data, always the same columns.
 
-Stands at "Rows become columns" in ``docs/algorithm.md``. The way through the room: :func:`parse_formula`,
-:func:`make_spec`, one :func:`summarize_partition` for each partition, :func:`merge_summaries`,
-:func:`finish_schema`, :class:`Encoder`.
+Stands at "Rows become columns" in ``docs/algorithm.md``. The way through the room:
+:func:`parse_formula`, :func:`make_spec`, one :func:`summarize_partition` for each partition,
+:func:`merge_summaries`, :func:`finish_schema`, :class:`Encoder`.
 """
 
 from mixedflow.design.arrow import PartitionPlace

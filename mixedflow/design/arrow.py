@@ -1,7 +1,7 @@
 """Arrow columns as numpy: numbers, missing values, and text that should have been numbers.
 
-Stands at "Rows become columns" in ``docs/algorithm.md``. A null and a NaN are missing; numbers of any width
-become float64 without a copy where they already are.
+Stands at "Rows become columns" in ``docs/algorithm.md``. A null and a NaN are missing; numbers of
+any width become float64 without a copy where they already are.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ def check_summary(spec: ModelSpec, summary: PartitionSummary) -> None:
         for name, column in summary.columns.items():
             if column.missing:
                 raise MissingValuesError(
-                    f"The column '{name}' has {_values(column.missing.count, 'missing')}, the first in "
-                    f"{column.missing.where}; missing='drop' would leave incomplete rows out."
+                    f"The column '{name}' has {_values(column.missing.count, 'missing')}, the "
+                    f"first in {column.missing.where}; missing='drop' would leave incomplete rows "
+                    "out."
                 )
     _check_rows(summary)
     for name, column in summary.columns.items():
@@ -39,8 +40,8 @@ def check_summary(spec: ModelSpec, summary: PartitionSummary) -> None:
         kind, _, text = what.partition(" ")
         if kind == "weights":
             raise DataError(
-                f"The weights column '{text}' holds {found.value} in {found.where}; weights must be "
-                "positive."
+                f"The weights column '{text}' holds {found.value} in {found.where}; weights must "
+                "be positive."
             )
         raise DataError(
             f"'{text}' has no finite value in {found.where}, where its column holds {found.value} "
@@ -68,17 +69,18 @@ def _check_kind(spec: ModelSpec, name: str, column: ColumnSummary, source: str) 
                 f"'{bad.value}' ({_values(bad.count, 'such')} in all)."
             )
         raise DataError(
-            f"The column '{name}' of {source} is {use} and must hold numbers, but it is a category; "
-            f"declare `types: {{{name}: float}}` if it holds numbers."
+            f"The column '{name}' of {source} is {use} and must hold numbers, but it is a "
+            f"category; declare `types: {{{name}: float}}` if it holds numbers."
         )
     if column.kind == "mixed":
         raise DataError(
-            f"The column '{name}' of {source} holds text in one part and numbers in another; {declare}."
+            f"The column '{name}' of {source} holds text in one part and numbers in another; "
+            f"{declare}."
         )
     if bad and name not in spec.levels and 0 < column.n_text - bad.count >= bad.count:
         raise DataError(
-            f"The column '{name}' holds numbers but for {_values(bad.count, 'other')}: {bad.where} holds "
-            f"'{bad.value}'; correct it, or {declare}."
+            f"The column '{name}' holds numbers but for {_values(bad.count, 'other')}: "
+            f"{bad.where} holds '{bad.value}'; correct it, or {declare}."
         )
 
 
@@ -121,8 +123,8 @@ def check_learned(spec: ModelSpec, schema: Schema, summary: PartitionSummary) ->
         if schema.learned.is_category(expression) and len(schema.levels[name]) < 2:
             level = schema.levels[name].labels()
             raise DataError(
-                f"The column '{name}' has one level, '{level[0]}', in the complete rows; contrasts need "
-                "at least 2 levels."
+                f"The column '{name}' has one level, '{level[0]}', in the complete rows; "
+                "contrasts need at least 2 levels."
             )
     _check_factors(spec, schema)
     response = summary.moments.get("")
@@ -137,8 +139,8 @@ def _check_declared(name: str, declared: list[str], summary: PartitionSummary) -
     outside = [label for label in summary.levels[name].ordered().labels() if label not in declared]
     if outside:
         raise DataError(
-            f"The column '{name}' of {summary.source} holds {listing(outside)}, outside its declared levels "
-            f"{listing(declared)}."
+            f"The column '{name}' of {summary.source} holds {listing(outside)}, outside its "
+            f"declared levels {listing(declared)}."
         )
 
 
@@ -148,12 +150,13 @@ def _check_factors(spec: ModelSpec, schema: Schema) -> None:
         if count < 2:
             label = schema.level_labels(index)[0]
             raise DataError(
-                f"The grouping factor '{name}' has one level, '{label}', in the complete rows; at least 2 "
-                "are needed."
+                f"The grouping factor '{name}' has one level, '{label}', in the complete rows; at "
+                "least 2 are needed."
             )
         constant = any(() in t.lhs.terms for t in spec.parsed.random if t.factor.name == name)
         if count >= schema.rows_used and constant and spec.weights is None:
             raise DataError(
-                f"The grouping factor '{name}' has {count:,} levels in {schema.rows_used:,} complete rows; "
-                "it needs fewer levels than rows, or its variance cannot be told from the residual's."
+                f"The grouping factor '{name}' has {count:,} levels in {schema.rows_used:,} "
+                "complete rows; it needs fewer levels than rows, or its variance cannot be told "
+                "from the residual's."
             )

@@ -1,8 +1,8 @@
 """Terms become columns: which expressions a column multiplies, and how each is coded.
 
-Stands at "Rows become columns" in ``docs/algorithm.md``. Which categories lose a level to keep the columns
-independent is formulaic's decision, made once on a two-row stand-in frame; the columns themselves are computed
-here, straight from the Arrow buffers.
+Stands at "Rows become columns" in ``docs/algorithm.md``. Which categories lose a level to keep the
+columns independent is formulaic's decision, made once on a two-row stand-in frame; the columns
+themselves are computed here, straight from the Arrow buffers.
 """
 
 from __future__ import annotations

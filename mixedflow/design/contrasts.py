@@ -1,8 +1,8 @@
 """Coding of categories: the contrast matrix, rows of levels by columns of X.
 
-Stands at "Rows become columns" in ``docs/algorithm.md``. The matrices and their names are formulaic's; the
-default is treatment coding, ``Sex[T.Male]``, or one column a level, ``Sex[Male]``, where no constant is
-there to take the first level's place.
+Stands at "Rows become columns" in ``docs/algorithm.md``. The matrices and their names are
+formulaic's; the default is treatment coding, ``Sex[T.Male]``, or one column a level,
+``Sex[Male]``, where no constant is there to take the first level's place.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ import pyarrow as pa
 from mixedflow.design.arrow import Mask, PartitionPlace, not_numbers, storage_kind
 from mixedflow.design.columns import Column, Rows
 from mixedflow.design.learn import complete_rows
-from mixedflow.design.levels import LevelIndex, LevelSet
+from mixedflow.design.levels import LevelIndex, LevelSet, combined_key
 from mixedflow.design.plan import DesignPlan, plan_design
 from mixedflow.design.safety import Expression
-from mixedflow.design.schema import Schema, combined_key
+from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec, check_columns
 from mixedflow.design.types import (
     DesignBlock,
@@ -159,8 +159,8 @@ class Encoder:
             _, _, first, text = not_numbers(table.column(name))
             found = f"; {place.row(first)} holds '{text}'" if first >= 0 else ""
             raise DataError(
-                f"The column '{name}' of {place.source} must hold numbers, as it did when the model "
-                f"was set up{found}."
+                f"The column '{name}' of {place.source} must hold numbers, as it did when the "
+                f"model was set up{found}."
             )
 
     def _check_levels(self, expression: Expression, check: _Check) -> None:
@@ -232,8 +232,8 @@ class Encoder:
         if (weights <= 0).any():
             first = int((weights <= 0).argmax())
             raise DataError(
-                f"The weights column '{name}' holds {weights[first]:g} in {check.row(first)}; weights "
-                "must be positive."
+                f"The weights column '{name}' holds {weights[first]:g} in {check.row(first)}; "
+                "weights must be positive."
             )
         return weights
 

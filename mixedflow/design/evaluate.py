@@ -1,7 +1,8 @@
 """The small interpreter of formula expressions: a syntax tree over numpy columns, nothing else.
 
-Stands at "Rows become columns" in ``docs/algorithm.md``. Only trees that :mod:`mixedflow.design.safety`
-has passed come here; everything is computed in float64, so ``I(x^2)`` cannot overflow an integer.
+Stands at "Rows become columns" in ``docs/algorithm.md``. Only trees that
+:mod:`mixedflow.design.safety` has passed come here; everything is computed in float64, so
+``I(x^2)`` cannot overflow an integer.
 """
 
 from __future__ import annotations

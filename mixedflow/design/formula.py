@@ -1,8 +1,8 @@
 """lme4's formula language: the response, the fixed part, offsets and the random terms.
 
-Stands at "Rows become columns" in ``docs/algorithm.md``: y ~ X beta + sum_j Z_j u_j. The bars and the
-calls are found here; what is left, names joined by ``+ - * / : ^``, is expanded by formulaic's parser,
-which sees stand-ins for every name and so never evaluates anything of the user's.
+Stands at "Rows become columns" in ``docs/algorithm.md``: y ~ X beta + sum_j Z_j u_j. The bars and
+the calls are found here; what is left, names joined by ``+ - * / : ^``, is expanded by formulaic's
+parser, which sees stand-ins for every name and so never evaluates anything of the user's.
 """
 
 from __future__ import annotations
@@ -187,7 +187,8 @@ def _skeleton(chunk: Sequence[Token], table: dict[str, Expression], text: str) -
     multiplies = any(is_operator(token, "*", "/", "^", "**") for token in chunk)
     if multiplies and len(crossed) > MAX_CROSSED:
         raise FormulaError(
-            f"'{join(chunk)}' crosses {len(crossed)} expressions; at most {MAX_CROSSED} are allowed."
+            f"'{join(chunk)}' crosses {len(crossed)} expressions; at most {MAX_CROSSED} are "
+            "allowed."
         )
     return " ".join(parts)
 
@@ -206,8 +207,8 @@ def _check_structure_token(
         if before in ("", "+", "-", "(") and token.text in ("0", "1"):
             return
         raise FormulaError(
-            f"'{join(chunk)}' in '{text}': the number {token.text} is not a term; arithmetic on columns "
-            "goes inside I(), such as I(2 * x)."
+            f"'{join(chunk)}' in '{text}': the number {token.text} is not a term; arithmetic on "
+            "columns goes inside I(), such as I(2 * x)."
         )
     raise FormulaError(
         f"'{join(chunk)}' in '{text}': '{token.text}' has no meaning between terms; allowed are "
@@ -272,8 +273,8 @@ def _structure(chunk: Sequence[Token], text: str) -> tuple[str | None, Sequence[
     opens = start < len(chunk) and is_operator(chunk[start], "(")
     if not opens or closing(chunk, start) != len(chunk) - 1:
         raise FormulaError(
-            f"'{join(chunk)}' in '{text}': a random term stands in parentheses and is added by '+', "
-            "like y ~ x + (1 | g)."
+            f"'{join(chunk)}' in '{text}': a random term stands in parentheses and is added by "
+            "'+', like y ~ x + (1 | g)."
         )
     inside = chunk[start + 1 : -1]
     if not any(bar for bar, _ in split_top(inside, "|", "||")):
@@ -288,8 +289,8 @@ def _structure(chunk: Sequence[Token], text: str) -> tuple[str | None, Sequence[
     if name not in RANDOM_STRUCTURES:
         near = did_you_mean(name, RANDOM_STRUCTURES)
         raise UnsupportedError(
-            f"'{join(chunk)}': the covariance structure '{name}' is not offered for random terms{near}; "
-            f"offered are {listing(RANDOM_STRUCTURES)}."
+            f"'{join(chunk)}': the covariance structure '{name}' is not offered for random "
+            f"terms{near}; offered are {listing(RANDOM_STRUCTURES)}."
         )
     return name, inside
 
@@ -318,8 +319,8 @@ def _interaction(piece: Sequence[Token], whole: Sequence[Token], text: str) -> G
     for _, part in split_top(piece, ":"):
         if len(part) != 1 or part[0].kind not in ("name", "backtick"):
             raise FormulaError(
-                f"'{join(whole)}' in '{text}': right of the bar stand columns, joined by ':' (combinations) "
-                "or '/' (nesting)."
+                f"'{join(whole)}' in '{text}': right of the bar stand columns, joined by ':' "
+                "(combinations) or '/' (nesting)."
             )
         name = column_name(part[0])
         check_column_name(name, backtick=part[0].kind == "backtick")
@@ -338,7 +339,8 @@ def _check_repeats(parsed: ParsedFormula) -> None:
             label = ":".join(e.text for e in term) or "(Intercept)"
             if key in seen:
                 raise FormulaError(
-                    f"The model is not identified: '{label}' varies by '{random.factor.name}' both in "
-                    f"{seen[key]} and in {random}; write 0 + in one of them, or leave one out."
+                    f"The model is not identified: '{label}' varies by '{random.factor.name}' "
+                    f"both in {seen[key]} and in {random}; write 0 + in one of them, or leave one "
+                    "out."
                 )
             seen[key] = random

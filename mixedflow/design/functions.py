@@ -1,7 +1,7 @@
 """What a formula may call: the whole list, with the arguments each function takes.
 
-Stands at "Rows become columns" in ``docs/algorithm.md``. Names outside this table are an error before
-anything is computed; nothing here can reach a file, a module or an attribute of an object.
+Stands at "Rows become columns" in ``docs/algorithm.md``. Names outside this table are an error
+before anything is computed; nothing here can reach a file, a module or an attribute of an object.
 """
 
 from __future__ import annotations

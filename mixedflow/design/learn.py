@@ -1,7 +1,8 @@
 """One partition's rows become its summary, in one pass.
 
-Stands at "The schema pass" in ``docs/algorithm.md``. Rows that lack a value in any column of the model do
-not count; what is found wrong is counted with its first row, and judged once all partitions are in.
+Stands at "The schema pass" in ``docs/algorithm.md``. Rows that lack a value in any column of the
+model do not count; what is found wrong is counted with its first row, and judged once all
+partitions are in.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """Sets of levels: observed values of a category, their order, their labels, and their codes.
 
-Stands at "The schema pass" in ``docs/algorithm.md``. Whole numbers stay int64 arrays and text stays in
-Arrow, so that ten million levels cost what their values cost.
+Stands at "The schema pass" in ``docs/algorithm.md``. Whole numbers stay int64 arrays and text
+stays in Arrow, so that ten million levels cost what their values cost.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,7 +54,7 @@ class LevelSet:
         return LevelSet(self.kind, np.sort(self.values))
 
     def take(self, indices: Int) -> LevelSet:
-        """The levels at these places."""
+        """Return the levels at these places."""
         if self.kind == "text":
             return LevelSet("text", self.values.take(pa.array(indices)))
         return LevelSet(self.kind, self.values[indices])
@@ -71,7 +73,7 @@ def _wider(a: LevelKind, b: LevelKind) -> LevelKind:
 
 
 def empty_levels() -> LevelSet:
-    """The levels of no rows."""
+    """Return the levels of no rows."""
     return LevelSet("int", np.empty(0, dtype=np.int64))
 
 
@@ -186,7 +188,34 @@ class LevelIndex:
 
 
 def unique_rows(table: pa.Table) -> pa.Table:
-    """Distinct combinations of a table's columns."""
+    """Distinct combinations of a table's columns, through one number for each combination."""
     if not table.num_rows:
         return table
-    return table.group_by(table.column_names, use_threads=False).aggregate([])
+    levels = [observed_levels(column).ordered() for column in table.columns]
+    sizes = [len(found) for found in levels]
+    if math.prod(sizes) >= 1 << 62:
+        return table.group_by(table.column_names, use_threads=False).aggregate([])
+    codes = [LevelIndex(v).codes(c) for v, c in zip(levels, table.columns, strict=True)]
+    taken = split_key(_unique_integers(combined_key(codes, sizes)), sizes)
+    arrays = [found.take(code).values for found, code in zip(levels, taken, strict=True)]
+    return pa.table([pa.array(values) for values in arrays], names=table.column_names)
+
+
+def combined_key(codes: Sequence[Int], sizes: Sequence[int]) -> Int:
+    """One number for each row's combination, sum_i code_i prod_{k>i} L_k; -1 for an unknown code."""
+    key = codes[0].copy()
+    unknown = codes[0] < 0
+    for code, size in zip(codes[1:], sizes[1:], strict=True):
+        key = key * size + code
+        unknown |= code < 0
+    key[unknown] = -1
+    return key
+
+
+def split_key(keys: Int, sizes: Sequence[int]) -> list[Int]:
+    """Undo :func:`combined_key`."""
+    codes = []
+    for size in reversed(sizes):
+        keys, code = np.divmod(keys, size)
+        codes.append(code)
+    return codes[::-1]

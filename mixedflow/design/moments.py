@@ -1,8 +1,8 @@
 """Sums that partitions learn and that add up: mean, sum of squares, range, and powers.
 
-Stands at "The schema pass" in ``docs/algorithm.md``. Two sets of rows are merged by Chan, Golub and
-LeVeque (1983), eq. 1.5, so that nothing is lost to a mean far from zero; powers are kept about a centre of
-their own and moved by the binomial theorem, in extended precision.
+Stands at "The schema pass" in ``docs/algorithm.md``. Two sets of rows are merged by Chan, Golub
+and LeVeque (1983), eq. 1.5, so that nothing is lost to a mean far from zero; powers are kept about
+a centre of their own and moved by the binomial theorem, in extended precision.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class PowerSums:
         return int(self.sums[0])
 
     def moved(self, center: float, scale: float) -> PowerSums:
-        """The same sums about another centre: sum ((s z + c - c') / s')^k by the binomial theorem."""
+        """Move the sums to another centre: sum ((s z + c - c') / s')^k by the binomial theorem."""
         wide = np.longdouble
         shift = (wide(self.center) - wide(center)) / wide(scale)
         ratio = wide(self.scale) / wide(scale)
@@ -113,7 +113,7 @@ class PowerSums:
 
 
 def power_sums(values: Float, moments: Moments, highest: int) -> PowerSums:
-    """Sums of the powers 0 .. highest of the rows about their mean, scaled to at most about one."""
+    """Add up the powers 0 .. highest of the rows about their mean, scaled to at most about one."""
     center = moments.mean
     reach = max(moments.high - center, center - moments.low, 0.0) if moments.n else 0.0
     scale = reach or 1.0

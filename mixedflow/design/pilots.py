@@ -1,7 +1,8 @@
 """Shift and scale of every column, chosen before anything is multiplied.
 
-Stands at "Shift first" in ``docs/algorithm.md``. A shift is the mean rounded to 2^-10 of the scale, so that
-taking it away costs no digits; a scale is the power of two nearest the standard deviation.
+Stands at "Shift first" in ``docs/algorithm.md``. A shift is the mean rounded to 2^-10 of the
+scale, so that taking it away costs no digits; a scale is the power of two nearest the standard
+deviation.
 """
 
 from __future__ import annotations

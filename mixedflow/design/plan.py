@@ -52,8 +52,8 @@ def _union(factor: str, parts: list[tuple[Column, ...]]) -> tuple[Column, ...]:
     for column in (c for part in parts for c in part):
         if column.name in seen:
             raise FormulaError(
-                f"The model is not identified: the column '{column.name}' varies by '{factor}' in two "
-                "random terms; leave it out of one of them."
+                f"The model is not identified: the column '{column.name}' varies by '{factor}' in "
+                "two random terms; leave it out of one of them."
             )
         seen[column.name] = column
     return tuple(sorted(seen.values(), key=lambda c: c.degree))

@@ -1,8 +1,8 @@
 """A formula is data, not code: read an expression, and refuse whatever is not on the list.
 
-Stands at "Rows become columns" in ``docs/algorithm.md``. The text is parsed to Python's syntax tree and
-every node is checked; no expression is ever compiled or handed to ``eval``. What passes is computed by the
-small interpreter of :mod:`mixedflow.design.evaluate`.
+Stands at "Rows become columns" in ``docs/algorithm.md``. The text is parsed to Python's syntax
+tree and every node is checked; no expression is ever compiled or handed to ``eval``. What passes
+is computed by the small interpreter of :mod:`mixedflow.design.evaluate`.
 """
 
 from __future__ import annotations
@@ -114,11 +114,13 @@ def check_column_name(name: str, *, backtick: bool = False) -> None:
     """Refuse names that no data column should have in a formula: empty, or with two underscores first."""
     if not name or any(part.startswith("__") for part in name.split(".")):
         raise FormulaError(
-            f"'{name}' cannot be used in a formula: names that begin with two underscores are refused."
+            f"'{name}' cannot be used in a formula: names that begin with two underscores are "
+            "refused."
         )
     if not backtick and keyword.iskeyword(name) and name not in ("None", "True", "False"):
         raise FormulaError(
-            f"'{name}' has a meaning of its own in a formula; write `{name}` in backticks if it is a column."
+            f"'{name}' has a meaning of its own in a formula; write `{name}` in backticks if it "
+            "is a column."
         )
 
 
@@ -281,8 +283,9 @@ def _unknown_function(name: str, shown: str) -> str:
     if name in HINTS:
         return f"'{shown}': the function {name}() is not offered in formulas: {HINTS[name]}."
     near = did_you_mean(name, FUNCTIONS)
-    return f"'{shown}': the function {name}() is not offered in formulas{near}; allowed are " + (
-        f"{', '.join(FUNCTIONS)}."
+    offered = ", ".join(FUNCTIONS)
+    return (
+        f"'{shown}': the function {name}() is not offered in formulas{near}; allowed are {offered}."
     )
 
 
@@ -330,8 +333,8 @@ def _literal(node: ast.expr, shown: str) -> Literals:
         case ast.Call(func=ast.Name(id="c"), args=items, keywords=[]):
             return [_literal(item, shown) for item in items]
     raise FormulaError(
-        f"'{shown}': '{_spelling(node, caret=False)}' must be a number, a text in quotes, TRUE or FALSE, "
-        "or a list of them."
+        f"'{shown}': '{_spelling(node, caret=False)}' must be a number, a text in quotes, TRUE or "
+        "FALSE, or a list of them."
     )
 
 

@@ -1,7 +1,7 @@
 """What was learned from the data before any matrix: levels, states, pilots, counts. Frozen.
 
-Stands at "The schema pass" in ``docs/algorithm.md``. The same schema encodes any partition to the same
-columns, today's or next year's.
+Stands at "The schema pass" in ``docs/algorithm.md``. The same schema encodes any partition to the
+same columns, today's or next year's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from mixedflow.design.checks import check_learned, check_summary
 from mixedflow.design.columns import Learned
 from mixedflow.design.evaluate import State, stateful_calls
-from mixedflow.design.levels import LevelIndex, LevelSet
+from mixedflow.design.levels import LevelIndex, LevelSet, combined_key, split_key
 from mixedflow.design.pilots import learn_pilots
 from mixedflow.design.spec import ModelSpec
 from mixedflow.design.summary import PartitionSummary
@@ -71,7 +71,7 @@ class Schema:
         return Learned(self.levels, categories, self.states)
 
     def n_levels(self, factor: int) -> int:
-        """Number of levels of a grouping factor, L."""
+        """Return the number of levels of a grouping factor, L."""
         name, variables = self.factors[factor]
         return len(self.keys[name]) if len(variables) > 1 else len(self.levels[variables[0]])
 
@@ -80,12 +80,10 @@ class Schema:
         name, variables = self.factors[factor]
         if len(variables) == 1:
             return self.levels[variables[0]].labels()
-        rest, parts = self.keys[name], []
-        for variable in reversed(variables):
-            labels = np.asarray(self.levels[variable].labels(), dtype=object)
-            rest, code = np.divmod(rest, len(labels))
-            parts.append(labels[code])
-        return [":".join(row) for row in zip(*reversed(parts), strict=True)]
+        labels = [np.asarray(self.levels[v].labels(), dtype=object) for v in variables]
+        codes = split_key(self.keys[name], [len(of_one) for of_one in labels])
+        parts = [of_one[code] for of_one, code in zip(labels, codes, strict=True)]
+        return [":".join(row) for row in zip(*parts, strict=True)]
 
     def save(self, folder: str | Path) -> None:
         """Write ``schema.json`` and the long lists of levels as Parquet."""
@@ -140,7 +138,7 @@ def _no_pilots() -> Pilots:
 
 def _kinds(spec: ModelSpec, summary: PartitionSummary) -> dict[str, str]:
     """Category or number, by column; behind a bar and in C() anything is a category."""
-    kinds = {n: "numeric" for n in spec.variables}
+    kinds = dict.fromkeys(spec.variables, "numeric")
     for name in summary.levels:
         stored = summary.columns[name].kind
         free = name not in spec.bare_variables and name not in spec.numeric_variables
@@ -160,7 +158,8 @@ def _ordered(spec: ModelSpec, name: str, observed: LevelSet, messages: list[str]
     unseen = [label for label in declared if label not in place]
     if unseen:
         messages.append(
-            f"Declared levels of '{name}' that no complete row has are left out: {', '.join(unseen)}."
+            f"Declared levels of '{name}' that no complete row has are left out: "
+            f"{', '.join(unseen)}."
         )
     return levels.take(
         np.array([place[label] for label in declared if label in place], dtype=np.int64)
@@ -174,17 +173,6 @@ def _combinations(
     table = summary.pairs[name]
     columns = [LevelIndex(levels[v]).codes(table.column(v)) for v in variables]
     return np.unique(combined_key(columns, [len(levels[v]) for v in variables]))
-
-
-def combined_key(codes: list[Int], sizes: list[int]) -> Int:
-    """One number for each row's combination of codes, -1 where a code is unknown."""
-    key = codes[0].copy()
-    unknown = codes[0] < 0
-    for code, size in zip(codes[1:], sizes[1:], strict=True):
-        key = key * size + code
-        unknown |= code < 0
-    key[unknown] = -1
-    return key
 
 
 def _states(spec: ModelSpec, summary: PartitionSummary) -> dict[str, State]:
@@ -212,7 +200,5 @@ def _dropped_rows(summary: PartitionSummary) -> list[str]:
     if not dropped:
         return []
     counts = [f"{n} ({c.missing.count:,})" for n, c in summary.columns.items() if c.missing]
-    return [
-        f"{dropped:,} of {summary.rows_in:,} rows were dropped for missing values in "
-        f"{', '.join(counts)}."
-    ]
+    rows = f"{dropped:,} of {summary.rows_in:,} rows were dropped"
+    return [f"{rows} for missing values in {', '.join(counts)}."]

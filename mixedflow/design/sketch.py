@@ -1,7 +1,8 @@
 """Small summaries of many rows that do not depend on how the rows were divided.
 
-Stands at "The schema pass" in ``docs/algorithm.md``. Both keep the k entries whose hash is smallest
-(bottom-k): a union keeps the k smallest of both, which is what one pass over all rows would have kept.
+Stands at "The schema pass" in ``docs/algorithm.md``. Both keep the k entries whose hash is
+smallest (bottom-k): a union keeps the k smallest of both, which is what one pass over all rows
+would have kept.
 """
 
 from __future__ import annotations

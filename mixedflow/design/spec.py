@@ -1,7 +1,7 @@
 """The frozen description of a model: formula, weights, levels, what to do with missing values.
 
-Stands at "The model" in ``docs/algorithm.md``: y = X beta + sum_j Z_j u_j + e. A spec knows nothing of any
-data; :func:`check_columns` compares it with the columns that a source has.
+Stands at "The model" in ``docs/algorithm.md``: y = X beta + sum_j Z_j u_j + e. A spec knows
+nothing of any data; :func:`check_columns` compares it with the columns that a source has.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def spec_from_json(content: Mapping[str, Any]) -> ModelSpec:
     )
 
 
-def make_spec(  # noqa: PLR0913 - the arguments of the public fit()
+def make_spec(
     formula: str,
     *,
     weights: str | None = None,
@@ -205,7 +205,8 @@ def _check_roles(spec: ModelSpec) -> None:
     for name in spec.levels:
         if name in numeric:
             raise FormulaError(
-                f"'{name}' has declared levels, so it is a category, but the model uses it as a number."
+                f"'{name}' has declared levels, so it is a category, but the model uses it as a "
+                "number."
             )
     response = spec.parsed.response
     if response.kind == "column" and response.names[0] in spec.predictors:

@@ -1,7 +1,7 @@
 """What one partition tells about the data; summaries add up, in any grouping.
 
-Stands at "The schema pass" in ``docs/algorithm.md``. :func:`merge_summaries` is pure and associative (to
-rounding), and no summary depends on how the rows were divided into partitions.
+Stands at "The schema pass" in ``docs/algorithm.md``. :func:`merge_summaries` is pure and
+associative (to rounding), and no summary depends on how the rows were divided into partitions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The words of a formula: names, numbers, quoted text, calls and operators.
 
-Stands before "Rows become columns" in ``docs/algorithm.md``: nothing is evaluated here. Names may hold
-dots, as R's do (``Sepal.Length``); a name in backticks may hold anything.
+Stands before "Rows become columns" in ``docs/algorithm.md``: nothing is evaluated here. Names may
+hold dots, as R's do (``Sepal.Length``); a name in backticks may hold anything.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def _stray_character(character: str, text: str) -> str:
     if character in quoting:
         return f"The formula '{text}' opens {quoting[character]} that is never closed."
     return (
-        f"The formula '{text}' holds the character {character!r}, which has no meaning in a formula; "
-        "a column whose name holds it is written in backticks."
+        f"The formula '{text}' holds the character {character!r}, which has no meaning in a "
+        "formula; a column whose name holds it is written in backticks."
     )
 
 

@@ -1,8 +1,8 @@
 """Transforms that learn from the data: their states from merged sums, their columns from the states.
 
-Stands at "The schema pass" in ``docs/algorithm.md``. scale() and center() come from mean and sum of squares,
-poly() from power sums, splines from the sketch of distinct values (exact up to 65,536 of them). States are
-plain numbers and lists. The spline bases themselves are formulaic's.
+Stands at "The schema pass" in ``docs/algorithm.md``. scale() and center() come from mean and sum
+of squares, poly() from power sums, splines from the sketch of distinct values (exact up to 65,536
+of them). States are plain numbers and lists. The spline bases themselves are formulaic's.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ def spline_state(call: Call, sketch: DistinctSketch, moments: Moments, text: str
         raise DataError(f"'{text}' needs a column that is not constant; it is {low:g} in all rows.")
     if p["extrapolation"] == "raise" and (moments.low < low or moments.high > high):
         raise DataError(
-            f"'{text}' is bounded by {low:g} and {high:g}, but the data reach from {moments.low:g} to "
-            f"{moments.high:g}; give extrapolation='extend' (or 'clip')."
+            f"'{text}' is bounded by {low:g} and {high:g}, but the data reach from "
+            f"{moments.low:g} to {moments.high:g}; give extrapolation='extend' (or 'clip')."
         )
     inside = _within(sketch, low, high, p["extrapolation"] if call.function == "bs" else "clip")
     inner = p["knots"]

@@ -215,7 +215,9 @@ def test_spline_refuses_to_leave_its_range() -> None:
     data = frame()
     made = encoder("y ~ bs(z, df=4) + (1 | g)", data)
     new = data.head(3).assign(z=[2.0, 3.0, 99.0])
-    with pytest.raises(DataError, match=r"'bs\(z, df=4\)' .*row 3 of the data has z = 99; extrapolation"):
+    with pytest.raises(
+        DataError, match=r"'bs\(z, df=4\)' .*row 3 of the data has z = 99; extrapolation"
+    ):
         made.encode(arrow(new))
     extended = encoder("y ~ bs(z, df=4, extrapolation='extend') + (1 | g)", data)
     assert np.isfinite(extended.encode(arrow(new)).X).all()
