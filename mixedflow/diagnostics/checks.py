@@ -72,7 +72,11 @@ def _conditions(fit: FitResult) -> list[Check]:
     for name, value in fit.conditions.items():
         verdict: Verdict = "ok" if value < 1e8 else "note" if value < 1e12 else "warning"
         lost = max(round(math.log10(value)), 0) if 0 < value < math.inf else 16
-        sentence = f"About {lost} of 16 digits are lost in solving with this matrix."
+        sentence = (
+            f"About {lost} of 16 digits are lost in solving with this matrix."
+            if lost
+            else "No digits to speak of are lost in solving with this matrix."
+        )
         rows.append(Check(f"Condition number, {name}", f"{value:.2g}", verdict, sentence))
     return rows
 

@@ -100,7 +100,7 @@ def trace_figures(key: str, trace: pd.DataFrame) -> list[ChartFigure]:
         shape=alt.Shape("step", type="nominal", title="Step"),
         color=alt.Color("step", type="nominal", title="Step"),
     )
-    text = f"−2 log-likelihood by iteration, {len(trace)} iterations."
+    text = f"−2 log-likelihood by iteration, {int(trace['iteration'].max())} iterations."
     chart = (base.mark_line(color=GREY) + points).properties(width="container", height=240)
     out = [ChartFigure(f"{key}-trace", "Likelihood by iteration", text, _spec(chart, text))]
     criteria = _criteria_chart(trace)

@@ -184,7 +184,7 @@ def check_table(checks: Sequence[Check]) -> Table:
         (
             Cell(check.name),
             Cell(check.verdict, style=f"badge {check.verdict}"),
-            Cell(check.value),
+            Cell(check.value, style="short"),
             Cell(check.sentence, style="prose"),
         )
         for check in checks
@@ -314,7 +314,10 @@ def _column_table(manifest: Mapping[str, Any], units: Mapping[str, str]) -> Tabl
         if len(found) > MAX_LEVELS_LISTED:
             listed += f" and {len(found) - MAX_LEVELS_LISTED:,} more"
         rows.append((Cell(str(name)), Cell(text), Cell(units.get(name, "")), Cell(listed)))
-    return Table("Columns", ("Column", "Type", "Unit", "Declared levels"), tuple(rows))
+    head = ("Column", "Type", "Unit", "Declared levels")
+    shown = [j for j in range(len(head)) if j < 2 or any(row[j].text for row in rows)]
+    body = tuple(tuple(row[j] for j in shown) for row in rows)
+    return Table("Columns", tuple(head[j] for j in shown), body)
 
 
 def versions_table(fit: FitResult) -> Table:
