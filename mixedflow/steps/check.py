@@ -25,9 +25,9 @@ from mixedflow.design import (
     check_columns,
     make_spec,
 )
-from mixedflow.equations.choice import EnginePlan, predict_engine
-from mixedflow.equations.engines import RandomPattern
 from mixedflow.design.types import Int
+from mixedflow.equations.choice import EnginePlan, plan_engine
+from mixedflow.equations.engines import RandomPattern
 from mixedflow.errors import MixedflowError
 from mixedflow.parallel import learn_schema, map_reduce
 from mixedflow.steps.opening import OnDone, source_of
@@ -137,9 +137,9 @@ def check_step(
         except MixedflowError as fault:
             raise type(fault)(f"{where}: models.{name}: {fault}") from None
         others = tuple(n for n in plan.sharing(model.data, plan.designs[name]) if n != name)
-        plans.append(ModelPlan(
-                name, model.formula, source.name, schema, encoder.info, engine, others
-            )
+        plans.append(
+            ModelPlan(name, model.formula, source.name, schema, encoder.info, engine, others)
+        )
     return plans
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixedflow.config import DaskConfig, DataConfig
+from mixedflow.data import PreparedData
 from mixedflow.design import ModelSpec, check_columns, make_spec
 from mixedflow.parallel import condense, prepare
 from mixedflow.steps.opening import OnDone, StoredDesign, runner_of, save_design, source_of
@@ -71,6 +72,7 @@ def condense_step(
     check_columns(spec, source.columns(), source.name)
     with runner_of(dask) as runner:
         schema, sums = condense(spec, source, runner, path=out / PIECES, on_done=on_done)
-    facts = {"source": source.name, "path": data.path, "fingerprint": source.fingerprint()}
+    origin = source.manifest.source if isinstance(source, PreparedData) else source.name
+    facts = {"source": origin, "path": data.path, "fingerprint": source.fingerprint()}
     save_design(StoredDesign(schema, sums, facts), out)
     return Condensed(sums.rows_in, sums.n_obs)
