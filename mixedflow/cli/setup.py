@@ -50,7 +50,7 @@ def check(
         plans = check_step(load_config(config), directory, where=str(config), on_done=advance)
     for plan in plans:
         _print_plan(plan.rows(), plan.name)
-    console.write(f"{config}: {len(plans)} models can run")
+    console.write(f"{config} is valid, and its data carry its models")
 
 
 def show(

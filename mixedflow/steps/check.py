@@ -37,7 +37,9 @@ SECONDS_PER_CELL = 5e-8
 """Reading and condensing one value of a row, on one core (measured at 10 million rows)."""
 FLOPS_PER_SECOND = 2e9
 ITERATIONS = 15
-BYTES_OF_A_PARTITION = 5e8
+BYTES_OF_LIBRARIES = 2e8
+ROWS_OF_A_PARTITION = 1 << 20
+COPIES_OF_A_PARTITION = 4
 
 Meetings = dict[tuple[int, int], Int]
 
@@ -62,7 +64,7 @@ class ModelPlan:
     schema: Schema
     info: DesignInfo
     engine: EnginePlan
-    shared_with: tuple[str, ...]
+    shared_with: tuple[str, ...] = ()
 
     @property
     def memory(self) -> float:
@@ -71,13 +73,20 @@ class ModelPlan:
         sums = sum(
             8.0 * f.n_levels * len(f.columns) * (len(f.columns) + p) for f in self.info.factors
         )
-        return BYTES_OF_A_PARTITION + 3 * sums + self.engine.bytes
+        rows = min(self.schema.rows_in, ROWS_OF_A_PARTITION)
+        partition = 8.0 * rows * self.width * COPIES_OF_A_PARTITION
+        return BYTES_OF_LIBRARIES + partition + 3 * sums + self.engine.bytes
+
+    @property
+    def width(self) -> int:
+        """Numbers that a row becomes: its columns of X, y and Z."""
+        info = self.info
+        return len(info.x_columns) + 1 + sum(len(f.columns) for f in info.factors)
 
     @property
     def seconds(self) -> float:
         """Seconds on one core, roughly: two passes over the rows and the iterations."""
-        width = len(self.info.x_columns) + 1 + sum(len(f.columns) for f in self.info.factors)
-        passes = 3 * SECONDS_PER_CELL * self.schema.rows_in * width
+        passes = 3 * SECONDS_PER_CELL * self.schema.rows_in * self.width
         return 1.0 + passes + ITERATIONS * self.engine.flops / FLOPS_PER_SECOND
 
     def rows(self) -> list[tuple[str, str]]:
@@ -122,7 +131,7 @@ def check_step(
     config: Config, directory: Path, *, where: str, on_done: OnDone | None = None
 ) -> list[ModelPlan]:
     """Check configuration, formulas and data, and return what a run would do."""
-    plan = make_plan(config, where)
+    make_plan(config, where)
     sources = {name: source_of(_placed(data, directory)) for name, data in config.data.items()}
     learned: dict[tuple[str, str], Schema] = {}
     plans = []
@@ -136,11 +145,13 @@ def check_step(
             engine = plan_engine(_pattern(encoder, source, on_done))
         except MixedflowError as fault:
             raise type(fault)(f"{where}: models.{name}: {fault}") from None
-        others = tuple(n for n in plan.sharing(model.data, plan.designs[name]) if n != name)
-        plans.append(
-            ModelPlan(name, model.formula, source.name, schema, encoder.info, engine, others)
-        )
-    return plans
+        plans.append(ModelPlan(name, model.formula, source.name, schema, encoder.info, engine))
+    return [replace(one, shared_with=_sharing(one, plans)) for one in plans]
+
+
+def _sharing(one: ModelPlan, plans: Sequence[ModelPlan]) -> tuple[str, ...]:
+    """Return the other models that use the same pass over the rows."""
+    return tuple(p.name for p in plans if p.schema is one.schema and p.name != one.name)
 
 
 def _placed(data: DataConfig, directory: Path) -> DataConfig:
