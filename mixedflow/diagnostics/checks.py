@@ -1,6 +1,6 @@
 """The fit and its residuals, judged: one row a check, with a verdict and one sentence.
 
-Stands at "Did it converge" in ``docs/algorithm.md``. Every threshold is relative to the scale of
+Stands at "Certificate" in ``docs/algorithm.md``. Every threshold is relative to the scale of
 what it judges, so that a change of units changes no verdict.
 """
 

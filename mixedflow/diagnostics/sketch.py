@@ -188,8 +188,10 @@ def power_sums(standardised: Float) -> tuple[int, int, int, int]:
     sums = [0, 0, 0, 0]
     for start in range(0, len(clipped), _MOMENT_CHUNK):
         piece = clipped[start : start + _MOMENT_CHUNK]
+        power = piece
         for k in range(4):
-            sums[k] += int(np.rint(piece ** (k + 1) * _MOMENT_QUANTUM).astype(np.int64).sum())
+            sums[k] += int(np.rint(power * _MOMENT_QUANTUM).astype(np.int64).sum())
+            power = power * piece
     return sums[0], sums[1], sums[2], sums[3]
 
 
@@ -235,7 +237,12 @@ class Rows:
 
     def most_extreme(self, count: int = N_EXTREMES) -> Rows:
         """Return the rows with the largest |standardised residual|; ties by row number."""
-        return self.take(np.lexsort((self.row, -np.abs(self.standardised)))[:count])
+        size = np.abs(self.standardised)
+        if len(size) > count:
+            candidates = np.flatnonzero(size >= np.partition(size, -count)[-count])
+            if len(candidates) < len(size):
+                return self.take(candidates).most_extreme(count)
+        return self.take(np.lexsort((self.row, -size))[:count])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ Stands outside the equations of ``docs/algorithm.md``: nothing is computed here,
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from mixedflow import __version__
 from mixedflow.data.atomic import atomic_write_text
 from mixedflow.diagnostics import Comparison, Diagnostics
 from mixedflow.report import tables
@@ -100,7 +100,7 @@ def render_report(content: ReportInput) -> str:
         style=_asset("style.css"),
         script=_asset("charts.js"),
         library=Markup(chart_library()) if specs else "",  # noqa: S704 - our own bundle
-        version=__version__,
+        version=version("mixedflow"),
     )
 
 
