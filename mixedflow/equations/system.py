@@ -170,7 +170,7 @@ def model_system(
         XtBy=part.XtBy[at, trait] + response.shift * part.XtBX[at, 0],
         ytBy=_squared_response(part, trait, response.shift),
         factors=tuple(_factor_system(sums, f, terms, at, (trait, response.shift)) for f in used),
-        pairs=_pair_systems(part, used),
+        pairs=_pair_systems(sums, used),
         terms=_renumbered(terms, used),
         kept=kept,
         aliased=np.asarray(aliases.aliased, dtype=np.int64),
@@ -284,19 +284,17 @@ def _renumbered(terms: Sequence[TermDesign], used: list[int]) -> tuple[TermDesig
     return tuple(replace(term, factor=used.index(term.factor)) for term in terms)
 
 
-def _pair_systems(part: KeyedSums, used: list[int]) -> dict[tuple[int, int], PairSystem]:
+def _pair_systems(sums: CrossProducts, used: list[int]) -> dict[tuple[int, int], PairSystem]:
+    levels = [factor.n_levels for factor in sums.info.factors]
+    pairs = sums.keyed[ONLY_KEY].pairs
     return {
-        (i, j): _pair_system(part.pairs[f, h], len_f=_levels(part, f), len_h=_levels(part, h))
+        (i, j): _pair_system(pairs[f, h], (levels[f], levels[h]))
         for i, f in enumerate(used)
         for j, h in enumerate(used)
         if i < j
     }
 
 
-def _levels(part: KeyedSums, f: int) -> int:
-    return int(part.factors[f].levels[-1]) + 1
-
-
-def _pair_system(pair: PairSums, *, len_f: int, len_h: int) -> PairSystem:
-    matrix = expanded(pair.rows, pair.cols, pair.ZtBZ, (len_f, len_h))
+def _pair_system(pair: PairSums, n_levels: tuple[int, int]) -> PairSystem:
+    matrix = expanded(pair.rows, pair.cols, pair.ZtBZ, n_levels)
     return PairSystem(pair.rows, pair.cols, pair.ZtBZ, matrix)
