@@ -108,12 +108,12 @@ class SparseSystem:
     Examples
     --------
     >>> import numpy as np, scipy.sparse as sp
-    >>> A = sp.csc_matrix(np.array([[4.0, 2.0], [2.0, 3.0]]))
+    >>> A = sp.csc_matrix(np.array([[4.0, 2.0], [2.0, 5.0]]))
     >>> factor = SparseSystem(A).factorize(A.data)
     >>> factor.solve([1.0, 0.0]).tolist()
-    [0.375, -0.25]
+    [0.3125, -0.125]
     >>> round(factor.logdet(), 6)
-    2.079442
+    2.772589
     """
 
     def __init__(

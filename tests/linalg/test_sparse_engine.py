@@ -15,6 +15,7 @@ import mixedflow
 from mixedflow.linalg import cholesky, symbolic
 from mixedflow.linalg.blas_pointers import routines
 from mixedflow.linalg.ordering import minimum_degree
+from mixedflow.linalg.sparse_system import SparseSystem
 from mixedflow.linalg.symbolic import Relaxation, analyze
 
 
@@ -101,6 +102,16 @@ def test_threads_share_a_symbolic_factor(systems):
         assert np.array_equal(inverse, inverse_2)
 
 
+def test_threads_share_a_system(systems):
+    matrix = systems.crossed(800, (60, 20))
+    system = SparseSystem(matrix, method="sparse")
+    scales = np.linspace(1.0, 2.0, 64)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda scale: system.factorize(scale * matrix.data).logdet(), scales))
+    first = system.factorize(matrix.data).logdet()
+    assert found == pytest.approx(first + system.n * np.log(scales), rel=1e-12)
+
+
 def test_blas_addresses_are_there_once():
     assert (routines() != 0).all()
     assert routines() is routines()
@@ -120,21 +131,36 @@ def test_an_integer_interface_of_another_width_is_refused(monkeypatch):
         blas_pointers._address(api.PyCapsule_New(8, name, None), "dgemm")
 
 
-@pytest.mark.slow
-def test_kernels_are_cached_when_the_package_is_read_only(tmp_path):
-    site = tmp_path / "site"
+def read_only_site(folder):
+    """A copy of the room beside which numba cannot keep its cache, even as root."""
     package = Path(mixedflow.__file__).parent
-    (site / "mixedflow").mkdir(parents=True)
+    (folder / "mixedflow").mkdir(parents=True)
     for name in ("__init__.py", "errors.py"):
-        shutil.copy(package / name, site / "mixedflow" / name)
-    shutil.copytree(
-        package / "linalg",
-        site / "mixedflow" / "linalg",
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
-    # a file in the place of the folder: also root, who may write everywhere, cannot cache there
-    (site / "mixedflow" / "linalg" / "__pycache__").write_text("")
-    home = tmp_path / "home"
+        shutil.copy(package / name, folder / "mixedflow" / name)
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package / "linalg", folder / "mixedflow" / "linalg", ignore=ignore)
+    (folder / "mixedflow" / "linalg" / "__pycache__").write_text("")
+    return folder
+
+
+def run_there(code, site, home, cwd):
+    """What the code prints; warnings are errors, and nothing may be said on stderr."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(site),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / ".cache"),
+    }
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.strip()
+
+
+@pytest.mark.slow
+def test_kernels_are_cached_for_the_user_when_the_package_is_read_only(tmp_path):
+    site, home = read_only_site(tmp_path / "site"), tmp_path / "home"
     code = (
         "import numpy as np, scipy.sparse as sp\n"
         "from mixedflow.linalg import jit\n"
@@ -145,20 +171,20 @@ def test_kernels_are_cached_when_the_package_is_read_only(tmp_path):
         "from mixedflow.linalg.cholesky_kernels import factorize_panels as f\n"
         "print(sum(f.stats.cache_hits.values()))\n"
     )
-    environment = {
-        "PATH": os.environ["PATH"], "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1",
-        "HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"),
-    }  # fmt: skip
-    hits = [
-        subprocess.run(
-            [sys.executable, "-W", "error", "-c", code],
-            env=environment, cwd=tmp_path, capture_output=True, text=True, check=True,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    assert [run.stdout.strip() for run in hits] == ["0", "1"]
-    assert not any(run.stderr for run in hits)
+    assert [run_there(code, site, home, tmp_path) for _ in range(2)] == ["0", "1"]
     assert list(home.rglob("*.nbi"))
+
+
+@pytest.mark.slow
+def test_kernels_compile_where_nothing_can_be_written(tmp_path):
+    site, home = read_only_site(tmp_path / "site"), tmp_path / "home"
+    home.write_text("")  # a file: no folder can be made in it
+    code = (
+        "import numpy as np\n"
+        "from mixedflow.linalg.elimination_kernels import postorder\n"
+        "print(postorder(np.array([2, 2, -1])))\n"
+    )
+    assert run_there(code, site, home, tmp_path) == "[0 1 2]"
 
 
 @pytest.mark.slow

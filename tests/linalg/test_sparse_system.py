@@ -1,3 +1,4 @@
+import doctest
 import pickle
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from mixedflow.linalg import sparse_system
 from mixedflow.linalg.errors import NotPositiveDefinite
 from mixedflow.linalg.sparse_system import SparseSystem
 
@@ -196,6 +198,10 @@ def test_what_is_no_symmetric_pattern_is_refused(pattern, words):
 def test_a_misspelt_method_is_refused():
     with pytest.raises(ValueError, match="did you mean 'sparse'"):
         SparseSystem(sp.csc_matrix(np.eye(2)), method="sparce")
+
+
+def test_the_examples_of_the_documentation():
+    assert doctest.testmod(sparse_system).failed == 0
 
 
 def test_small_systems_never_load_the_compiler():
