@@ -12,6 +12,7 @@ import fake_fit
 import helpers
 import numpy as np
 import pytest
+import vl_convert
 
 from mixedflow.diagnostics import compare_models, diagnose
 from mixedflow.errors import OutputError
@@ -152,6 +153,14 @@ def test_charts_are_described_and_responsive(page, specs):
         assert spec["description"] == charts[key]["aria-label"]
         assert "url" not in json.dumps(spec)
         assert "config" not in spec
+
+
+def test_every_chart_can_be_drawn(specs):
+    for key, spec in specs.items():
+        drawing = vl_convert.vegalite_to_svg(spec)
+        assert drawing.startswith("<svg"), key
+        assert "NaN" not in drawing, key
+        assert drawing.count("<path") > 5, key
 
 
 def test_axes_carry_units(specs):
