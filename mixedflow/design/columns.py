@@ -218,6 +218,7 @@ class Rows:
                 self.values(p.expression, reduced=p.reduced)[:, p.field] for p in column.pieces
             )
             out[:, k] = first
-            for values in others:
-                out[:, k] *= values
+            with np.errstate(all="ignore"):
+                for values in others:
+                    out[:, k] *= values
         return out

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from mixedflow.design.arrow import Mask, PartitionPlace, not_numbers, storage_kind
 from mixedflow.design.columns import Column, Rows
-from mixedflow.design.learn import complete_rows
+from mixedflow.design.learn import chosen_columns, complete_rows
 from mixedflow.design.levels import LevelIndex, LevelSet, combined_key
 from mixedflow.design.plan import DesignPlan, plan_design
 from mixedflow.design.safety import Expression
@@ -114,7 +114,7 @@ class Encoder:
         place = where or PartitionPlace("the data")
         names = list(self.variables(response=response))
         _check_present(self.spec, names, table, place.source)
-        table = table.select(names)
+        table = chosen_columns(table, names, place.source)
         self._check_kinds(table, place)
         kept, missing = complete_rows(table)
         lacking = {n: int(mask.sum()) for n, mask in missing.items() if mask is not None}
@@ -200,7 +200,9 @@ class Encoder:
 
     def _matrix(self, columns: tuple[Column, ...], check: _Check) -> Float:
         matrix = check.rows.matrix(columns)
-        if np.isfinite(matrix.sum()):
+        with np.errstate(all="ignore"):
+            total = matrix.sum()
+        if np.isfinite(total):
             return matrix
         for k, column in enumerate(columns):
             names = [n for p in column.pieces for n in p.expression.names]

@@ -77,7 +77,8 @@ def _call(node: ast.Call, columns: Mapping[str, Float], states: Mapping[str, Sta
 
 def apply_moments(values: Float, state: State) -> Float:
     """(x - center) / scale, the rule of scale(), center() and standardize()."""
-    return np.asarray((values - state["center"]) / state["scale"], dtype=np.float64)
+    scaled = (values - state["center"]) / state["scale"]
+    return np.asarray(scaled, dtype=np.float64)
 
 
 def state_key(node: ast.expr) -> str:

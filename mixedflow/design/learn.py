@@ -7,7 +7,7 @@ partitions are in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +26,12 @@ from mixedflow.design.functions import FUNCTIONS
 from mixedflow.design.levels import LevelSet, observed_levels, unique_rows
 from mixedflow.design.moments import Moments, PowerSums, moments_of, power_sums
 from mixedflow.design.safety import Call, Expression
-from mixedflow.design.sketch import DistinctSketch, distinct_sketch, row_sample
+from mixedflow.design.sketch import DistinctSketch, distinct_sketch, few_distinct, row_sample
 from mixedflow.design.spec import ModelSpec, check_columns
 from mixedflow.design.summary import ColumnSummary, Finding, PartitionSummary
+from mixedflow.design.transforms import check_parameters
 from mixedflow.design.types import Float
+from mixedflow.errors import DataError
 
 NO_STATES: Mapping[str, State] = {}
 
@@ -40,7 +42,7 @@ def summarize_partition(
     """Summarise the rows of one partition for the schema of a model."""
     place = where or PartitionPlace()
     check_columns(spec, table.column_names, place.source)
-    table = table.select(list(spec.variables))
+    table = chosen_columns(table, spec.variables, place.source)
     kept, missing = complete_rows(table)
     columns = {n: _column_counts(spec, n, table.column(n), missing.get(n), place) for n in missing}
     used = int(kept.sum())
@@ -67,6 +69,14 @@ def summarize_partition(
         learner.wrong,
         row_sample(complete, positions + place.row_offset),
     )
+
+
+def chosen_columns(table: pa.Table, names: Sequence[str], source: str) -> pa.Table:
+    """Return the columns of a model; a name that stands for two of them is a :class:`DataError`."""
+    for name in names:
+        if table.column_names.count(name) > 1:
+            raise DataError(f"{source} has two columns named '{name}'; a model needs one.")
+    return table.select(list(names))
 
 
 def complete_rows(table: pa.Table) -> tuple[Mask, dict[str, Mask | None]]:
@@ -175,6 +185,7 @@ class _Learner:
     def _expression(self, expression: Expression, data: Mapping[str, Float]) -> None:
         calls = stateful_calls(expression.tree)
         for key, call in calls:
+            check_parameters(call, expression.text)
             self._stateful(key, call, expression, data)
         if expression.kind == "numeric" and not calls:
             values = evaluate(expression.tree, data, NO_STATES)
@@ -190,6 +201,7 @@ class _Learner:
         moments = self.moments[key] = moments_of(values)
         if call.function == "poly" and not call.parameters["raw"]:
             self.powers[key] = power_sums(values, moments, 2 * call.parameters["degree"])
+            self.sketches[key] = few_distinct(values)
         elif FUNCTIONS[call.function].kind == "basis" and call.function != "poly":
             self.sketches[key] = distinct_sketch(values)
 

@@ -64,11 +64,12 @@ def moments_of(values: Float) -> Moments:
     if not n:
         return EMPTY_MOMENTS
     base = float(values[0])
-    gap = values - base
-    rest = float(gap.mean())
-    gap -= rest
-    drift = float(gap.sum())
-    squares = max(float(gap @ gap) - drift * drift / n, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gap = values - base
+        rest = float(gap.mean())
+        gap -= rest
+        drift = float(gap.sum())
+        squares = max(float(gap @ gap) - drift * drift / n, 0.0)
     return Moments(n, base, rest, squares, float(values.min()), float(values.max()))
 
 
@@ -117,6 +118,11 @@ def power_sums(values: Float, moments: Moments, highest: int) -> PowerSums:
     center = moments.mean
     reach = max(moments.high - center, center - moments.low, 0.0) if moments.n else 0.0
     scale = reach or 1.0
+    with np.errstate(all="ignore"):
+        return _power_sums(values, center, scale, highest)
+
+
+def _power_sums(values: Float, center: float, scale: float, highest: int) -> PowerSums:
     z = (values.astype(np.longdouble) - np.longdouble(center)) / np.longdouble(scale)
     power = np.ones_like(z)
     sums = [np.longdouble(len(values))]
@@ -131,6 +137,11 @@ def recurrence(sums: PowerSums, degree: int) -> tuple[list[float], list[float]]:
 
     The inner products of polynomials come from the moments, <z^i, z^j> = m_{i+j}, so no row is needed.
     """
+    with np.errstate(all="ignore"):
+        return _recurrence(sums, degree)
+
+
+def _recurrence(sums: PowerSums, degree: int) -> tuple[list[float], list[float]]:
     wide = np.longdouble
     size = degree + 2
     polynomials = [np.zeros(size, dtype=wide)]

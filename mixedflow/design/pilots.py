@@ -68,6 +68,12 @@ def _column_pilots(
         if all(rows.learned.is_category(p.expression) for p in column.pieces):
             continue
         known = moments.get(column.name) if len(column.pieces) == 1 else None
-        mean, scale[k] = shift_and_scale(known or moments_of(rows.matrix([column])[:, 0]))
+        mean, scale[k] = shift_and_scale(known or _sample_moments(rows, column))
         shift[k] = mean if constant else 0.0
     return shift, scale
+
+
+def _sample_moments(rows: Rows, column: Column) -> Moments:
+    """Moments over the sampled rows in which the column is finite; encoding finds the others."""
+    values = rows.matrix([column])[:, 0]
+    return moments_of(values[np.isfinite(values)])

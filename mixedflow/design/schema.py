@@ -20,7 +20,6 @@ from mixedflow.design.pilots import learn_pilots
 from mixedflow.design.spec import ModelSpec
 from mixedflow.design.summary import PartitionSummary
 from mixedflow.design.transforms import (
-    check_parameters,
     moments_state,
     poly_state,
     spline_state,
@@ -183,11 +182,10 @@ def _states(spec: ModelSpec, summary: PartitionSummary) -> dict[str, State]:
         if expression.kind not in ("numeric", "basis"):
             continue
         for key, call in stateful_calls(expression.tree):
-            check_parameters(call, expression.text)
             moments = summary.moments[key]
             if call.function == "poly":
-                powers = summary.powers.get(key)
-                states[key] = poly_state(call, powers, moments.low < moments.high, expression.text)
+                distinct = summary.sketches.get(key)
+                states[key] = poly_state(call, summary.powers.get(key), distinct, expression.text)
             elif key in summary.sketches:
                 states[key] = spline_state(call, summary.sketches[key], moments, expression.text)
             else:

@@ -18,6 +18,7 @@ from mixedflow.design.types import Float, Int
 
 DISTINCT_KEPT = 65_536
 ROWS_KEPT = 2_048
+FEW = 64
 
 Hash = NDArray[np.uint64]
 
@@ -68,6 +69,12 @@ def distinct_sketch(values: Float, kept: int = DISTINCT_KEPT) -> DistinctSketch:
     """Sketch one partition's rows; minus zero counts as zero."""
     distinct, counts = np.unique(values + 0.0, return_counts=True)
     return _trimmed(distinct, counts.astype(np.int64), complete=True, kept=kept)
+
+
+def few_distinct(values: Float) -> DistinctSketch:
+    """Sketch just enough to tell whether a column has more than a few distinct values."""
+    start = distinct_sketch(values[: 8 * FEW], FEW)
+    return start if len(start.values) >= FEW else distinct_sketch(values, FEW)
 
 
 def _trimmed(values: Float, counts: Int, *, complete: bool, kept: int) -> DistinctSketch:

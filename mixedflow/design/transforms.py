@@ -87,20 +87,29 @@ def moments_state(call: Call, moments: Moments, text: str) -> State:
         squares = moments.m2 + moments.n * gap * gap
         rows = moments.n - call.parameters.get("ddof", 1)
         divisor = math.sqrt(squares / rows) if scale and rows > 0 else 1.0
+    if not math.isfinite(shift) or not math.isfinite(divisor):
+        raise DataError(f"'{text}' cannot be scaled: the values of its column are too large.")
     if divisor == 0:
         raise DataError(f"'{text}' cannot be scaled: its column is constant ({moments.low:g}).")
     return {"center": shift, "scale": divisor}
 
 
-def poly_state(call: Call, sums: PowerSums | None, distinct_enough: bool, text: str) -> State:
+def poly_state(
+    call: Call, sums: PowerSums | None, distinct: DistinctSketch | None, text: str
+) -> State:
     """alpha_k and norm^2_k of the orthogonal polynomials over the rows."""
-    if call.parameters["raw"] or sums is None:
+    if sums is None or distinct is None:
         return {}
     degree = call.parameters["degree"]
-    alphas, norms = recurrence(sums, degree)
-    if not distinct_enough or any(not norm > 0 for norm in norms):
+    if len(distinct.values) <= degree:
         raise DataError(
             f"'{text}' needs more than {degree} distinct values in its column for its degree."
+        )
+    alphas, norms = recurrence(sums, degree)
+    if not all(0 < norm < math.inf for norm in norms):
+        raise DataError(
+            f"'{text}' cannot be computed: the values of its column are too large, or too unevenly "
+            "spread, for its degree."
         )
     return {"alpha": alphas, "norms2": norms}
 
@@ -189,6 +198,11 @@ def _spline(function: str, options: dict[str, Any], values: Float, state: State)
 
 def apply_basis(call: Call, values: Float, state: State) -> Basis:
     """Columns of poly() or a spline for any rows."""
+    with np.errstate(all="ignore"):
+        return _apply_basis(call, values, state)
+
+
+def _apply_basis(call: Call, values: Float, state: State) -> Basis:
     if call.function != "poly":
         p = call.parameters
         options = {**p, "df": None, "knots": None} | {"constraints": None}
@@ -208,5 +222,7 @@ def apply_basis(call: Call, values: Float, state: State) -> Basis:
 
 def basis_fields(call: Call, state: State) -> tuple[str, ...]:
     """Names of a basis's columns, as :func:`apply_basis` will give them."""
-    middle = (state["lower_bound"] + state["upper_bound"]) / 2 if "lower_bound" in state else 0.0
+    if call.function == "poly":
+        return tuple(str(k) for k in range(1, call.parameters["degree"] + 1))
+    middle = (state["lower_bound"] + state["upper_bound"]) / 2
     return apply_basis(call, np.array([middle, middle]), state).fields

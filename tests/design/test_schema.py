@@ -371,6 +371,8 @@ CANNOT = [
      "The column 'x' holds 210 infinite values: inf in row 1 of data.csv (line 2)"),
     ("y ~ x + (1 | g)", {}, spoil().assign(y=4.5), DataError,
      "The response 'y' is constant: 4.5 in all 210 complete rows."),
+    ("y ~ poly(v, 3) + (1 | g)", {}, spoil().assign(v=lambda d: d.index % 3), DataError,
+     "needs more than 3 distinct values"),
     ("y ~ x + (1 | g)", {}, spoil().assign(g=1), DataError,
      "The grouping factor 'g' has one level, '1'"),
     ("y ~ x + (1 | g)", {}, spoil().assign(g=range(210)), DataError,
@@ -384,9 +386,10 @@ CANNOT = [
      MissingValuesError, "'x' has 1 missing value, the first in row 8 of data.csv (line 9)"),
     ("y ~ f + (1 | g)", {"levels": {"f": ["low", "mid"]}}, spoil(), DataError,
      "holds 'top', outside its declared levels 'low', 'mid'."),
-    ("f ~ x + (1 | g)", {}, spoil(), DataError, 
+    ("f ~ x + (1 | g)", {}, spoil(), DataError,
      "The column 'f' is the response and must hold numbers, but row 1 of data.csv (line 2) holds"),
-    ("y ~ log(f) + (1 | g)", {}, spoil(), DataError, "The column 'f' is used in log(f) and must hold numbers"),
+    ("y ~ log(f) + (1 | g)", {}, spoil(), DataError,
+     "The column 'f' is used in log(f) and must hold numbers"),
     ("y ~ log(f) + (1 | g)", {}, spoil().astype({"f": "category"}), DataError, "is used in log(f)"),
     ("y ~ x + offset(k) + (1 | g)", {}, spoil(), DataError, "The column 'k' is an offset"),
     ("y ~ log(v) + (1 | g)", {}, spoil().assign(v=lambda d: d.index - 3.0), DataError,
@@ -501,3 +504,9 @@ def test_summaries_and_schemas_travel_between_processes() -> None:
     again = pickle.loads(pickle.dumps(Encoder(spec, schema)))
     assert again.encode(arrow(data)).X.shape[0] == len(data)
     assert replace(schema, messages=()).messages == ()
+
+
+def test_two_columns_of_one_name() -> None:
+    table = arrow(frame()).rename_columns(["y", "x", "x", *"abcdefg"])
+    with pytest.raises(DataError, match=r"two columns named 'x'"):
+        summarize_partition(make_spec("y ~ x + (1 | g)"), table)
