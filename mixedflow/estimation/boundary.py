@@ -21,7 +21,7 @@ SLACK = 1e-8
 
 def settle(problem: Problem, state: FitState) -> Evaluation:
     """Return the evaluation with every vanishing pivot exactly zero."""
-    best = state.evaluation
+    best = evaluate(problem.system, state.evaluation.params, problem.engine, reml=problem.reml)
     for term, at in small_pivots(problem.system, best.params):
         trial = _zeroed(problem.system, best.params, term, at)
         after = evaluate(problem.system, trial, problem.engine, reml=problem.reml)

@@ -29,6 +29,7 @@ class FitControl:
     parameter_tolerance : the largest step relative to the parameters that counts as converged
     em_steps : PX-EM steps before the first Newton step of ``auto``
     solver : the route for the equations; ``auto`` chooses by predicted cost
+    threads : threads of the compiled passes; any number gives the same bits
     """
 
     max_iter: int | None = None
@@ -36,6 +37,7 @@ class FitControl:
     parameter_tolerance: float = 1e-6
     em_steps: int = 3
     solver: SolverName = "auto"
+    threads: int = 1
 
     def __post_init__(self) -> None:
         if self.max_iter is not None and self.max_iter < 1:
@@ -43,6 +45,8 @@ class FitControl:
         for name in ("tolerance", "parameter_tolerance"):
             if not 0 < getattr(self, name) < 1:
                 raise ConfigError(f"{name} must lie between 0 and 1; found {getattr(self, name)}")
+        if self.threads < 1:
+            raise ConfigError(f"threads must be 1 or more; found {self.threads}")
         if self.em_steps < 0:
             raise ConfigError(f"em_steps must be 0 or more; found {self.em_steps}")
         if self.solver not in SOLVERS:

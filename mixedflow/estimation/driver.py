@@ -16,12 +16,13 @@ import numpy as np
 
 from mixedflow.design.types import Float
 from mixedflow.equations.engines import MakeEngine
-from mixedflow.equations.moments import Moments
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import FitError
 from mixedflow.estimation.control import FitControl, Method
+from mixedflow.estimation.evaluation import AnyEvaluation, AnyMoments
+from mixedflow.estimation.grouped import evaluate_grouped
 from mixedflow.estimation.information import Information, information
-from mixedflow.estimation.likelihood import Evaluation, evaluate
+from mixedflow.estimation.likelihood import evaluate
 from mixedflow.estimation.parameters import (
     VarianceParameters,
     at_floor,
@@ -71,7 +72,7 @@ class FitState:
     info, newton : of the last look, or None
     """
 
-    evaluation: Evaluation
+    evaluation: AnyEvaluation
     trace: tuple[TraceRow, ...]
     converged: bool = False
     info: Information | None = None
@@ -83,17 +84,30 @@ Progress = Callable[[TraceRow], None]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is fitted and how: fixed while the driver runs."""
+    """What is fitted and how: fixed while the driver runs.
+
+    Attributes
+    ----------
+    system, engine : the equations and what factorises them
+    reml, method, control : how
+    compiled : take the compiled passes for one factor instead of arrays
+    """
 
     system: ModelSystem
     engine: MakeEngine
     reml: bool
     method: Method
     control: FitControl
+    compiled: bool = False
 
-    def evaluate(self, params: VarianceParameters) -> Evaluation:
+    def evaluate(self, params: VarianceParameters) -> AnyEvaluation:
         """Return the likelihood at the parameters, pivots kept off zero."""
-        return evaluate(self.system, lifted(self.system, params), self.engine, reml=self.reml)
+        raised = lifted(self.system, params)
+        if self.compiled:
+            return evaluate_grouped(
+                self.system, raised, reml=self.reml, threads=self.control.threads
+            )
+        return evaluate(self.system, raised, self.engine, reml=self.reml)
 
 
 def run_driver(
@@ -135,7 +149,7 @@ def _final_look(problem: Problem, state: FitState) -> FitState:
     return _look(problem, state, state.evaluation.moments(), None)
 
 
-def _look(problem: Problem, state: FitState, found: Moments, iteration: int | None) -> FitState:
+def _look(problem: Problem, state: FitState, found: AnyMoments, iteration: int | None) -> FitState:
     """Return the state with decrement, step size and verdict, where it is time to look."""
     newton_method = problem.method in ("ai", "auto")
     if iteration is not None and not newton_method and iteration % CHECK_EVERY:
@@ -171,10 +185,10 @@ def _relative_size(system: ModelSystem, params: VarianceParameters, step: Float)
     return float(np.max(np.abs(step) / floor))
 
 
-Move = tuple[str, Evaluation, int]
+Move = tuple[str, AnyEvaluation, int]
 
 
-def _move(problem: Problem, state: FitState, found: Moments, iteration: int) -> Move | None:
+def _move(problem: Problem, state: FitState, found: AnyMoments, iteration: int) -> Move | None:
     """Return the step's name, the evaluation after it and the halvings; None if none helps."""
     if problem.method == "em":
         return "em", problem.evaluate(em_step(state.evaluation, found)), 0

@@ -18,6 +18,7 @@ from mixedflow.estimation.boundary import settle, singular_terms
 from mixedflow.estimation.certificate import Certificate, certify
 from mixedflow.estimation.control import FitControl, Method, checked_method
 from mixedflow.estimation.driver import Problem, Progress, TraceRow, run_driver
+from mixedflow.estimation.grouped import compiled_pays
 from mixedflow.estimation.likelihood import Evaluation, evaluate
 from mixedflow.estimation.parameters import VarianceParameters, term_factors
 
@@ -102,7 +103,9 @@ def estimate(  # noqa: PLR0913 - the public way in
     control = FitControl() if control is None else control
     system = model_system(sums, terms)
     plan = plan_system(system, control)
-    problem = Problem(system, plan.make, reml, chosen, control)
+    problem = Problem(
+        system, plan.make, reml, chosen, control, plan.name == "grouped" and compiled_pays(system)
+    )
     state = run_driver(problem, start=start, progress=progress)
     settled = settle(problem, state)
     singular = singular_terms(system, settled.params)

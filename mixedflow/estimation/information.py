@@ -1,8 +1,7 @@
 """Score and information of the variance parameters from the sums alone.
 
 Stands at "Score and average information" in ``docs/algorithm.md`` (DESIGN 3.4). The score of G is
-D = 1/2 F^-T (sum b b' - T) F^-1; the average information needs only the working variates
-q_i = dV_i P y, which reach W'R^-1q through the sums.
+D = 1/2 F^-T (sum b b' - T) F^-1.
 """
 
 from __future__ import annotations
@@ -13,11 +12,11 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from mixedflow.design.types import Float
-from mixedflow.equations.engines import Parts
-from mixedflow.equations.mme import MmeSolution, solve_system
-from mixedflow.equations.moments import Moments
-from mixedflow.estimation.likelihood import Evaluation
-from mixedflow.estimation.parameters import VarianceParameters, term_structures
+from mixedflow.estimation.average import average_information
+from mixedflow.estimation.evaluation import AnyEvaluation, AnyMoments
+from mixedflow.estimation.parameters import term_structures
+
+__all__ = ["Information", "average_information", "information"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +36,19 @@ class Information:
     hessian: Float
 
 
-def information(evaluation: Evaluation, found: Moments) -> Information:
+def information(evaluation: AnyEvaluation, found: AnyMoments) -> Information:
     """Return score, average information and the Newton matrix at an evaluation."""
-    solution, params = evaluation.solution, evaluation.params
-    slopes = _matrix_scores(solution, found)
-    structures = term_structures(solution.mme.system)
+    system, params = evaluation.system, evaluation.params
+    slopes = _matrix_scores(evaluation, found)
     score, curvature = [], []
-    for j, (structure, theta) in enumerate(zip(structures, params.theta, strict=True)):
+    for j, (structure, theta) in enumerate(zip(term_structures(system), params.theta, strict=True)):
         dim = slopes[j].shape[0]
         score.append(np.einsum("iab,ab->i", structure.derivatives(theta, dim), slopes[j]))
         curvature.append(
             np.einsum("ikab,ab->ik", structure.second_derivatives(theta, dim), slopes[j])
         )
-    n = solution.mme.system.n_obs
-    of_phi = -0.5 * (n - found.residual - found.residual_trace)
-    average = average_information(solution, params, found)
+    of_phi = -0.5 * (system.n_obs - found.residual - found.residual_trace)
+    average = evaluation.average(found)
     return Information(
         score=np.concatenate([*score, [of_phi]]),
         average=average,
@@ -59,14 +56,14 @@ def information(evaluation: Evaluation, found: Moments) -> Information:
     )
 
 
-def _matrix_scores(solution: MmeSolution, found: Moments) -> list[Float]:
+def _matrix_scores(evaluation: AnyEvaluation, found: AnyMoments) -> list[Float]:
     """Return D_j = dl/dG_j, (q_j, q_j), of every term."""
-    system = solution.mme.system
+    system = evaluation.system
     out: list[Float] = [np.empty((0, 0))] * len(system.terms)
     for f, factor in enumerate(system.factors):
         inner = 0.5 * (found.bb[f] - 0.5 * (found.T[f] + found.T[f].T))
         for term, where in zip(factor.terms, factor.slices, strict=True):
-            F = solution.mme.factors[f][where, where]
+            F = evaluation.factors[f][where, where]
             half = solve_triangular(F, inner[where, where], lower=True, trans="T")
             out[term] = solve_triangular(F, half.T, lower=True, trans="T").T
     return out
@@ -81,88 +78,3 @@ def _block_diagonal(parts: list[Float]) -> Float:
         out[start:stop, start:stop] = part
         start = stop
     return out
-
-
-def average_information(solution: MmeSolution, params: VarianceParameters, found: Moments) -> Float:
-    """Return AI_ij = 1/2 q_i'P q_j, q_i = dV_i P y (Johnson and Thompson 1995).
-
-    q'P q = q'R^-1q - (W'R^-1q)'C(W'R^-1q) with C the inverse of the whole of M.
-    """
-    variates = _variates(solution, params)
-    products = _residual_products(solution, variates)
-    system, mme = solution.mme.system, solution.mme
-    gram = _variate_gram(solution, variates, products, found)
-    phi_z = tuple(b[:, :, None] for b in solution.b)
-    right_z = tuple(
-        np.concatenate([T.T @ prod, last], axis=2)
-        for T, prod, last in zip(mme.loadings, products, phi_z, strict=True)
-    )
-    r = gram.shape[0]
-    right_x = np.zeros((system.p, r))
-    for fs, c in zip(system.factors, variates, strict=True):
-        right_x[:, :-1] += mme.precision * np.tensordot(fs.ZtBX, c, axes=([0, 1], [0, 1]))
-    x, z = solve_system(solution, right_x, right_z)
-    inner = right_x.T @ x
-    for right, part in zip(right_z, z, strict=True):
-        inner += right.reshape(-1, r).T @ part.reshape(-1, r)
-    result: Float = 0.5 * (gram - 0.5 * (inner + inner.T))
-    return result
-
-
-def _variates(solution: MmeSolution, params: VarianceParameters) -> Parts:
-    """Return A dG_i t, (L_f, Q_f, r - 1) a factor: the q_i of every theta in stored columns."""
-    system = solution.mme.system
-    gradients = residual_gradients(solution)
-    count = sum(len(theta) for theta in params.theta)
-    starts = np.cumsum([0, *(len(theta) for theta in params.theta)])
-    structures = term_structures(system)
-    out = []
-    for f, factor in enumerate(system.factors):
-        c = np.zeros((factor.n_levels, factor.basis.shape[0], count))
-        t = gradients[f] @ factor.basis
-        for term, where in zip(factor.terms, factor.slices, strict=True):
-            theta = params.theta[term]
-            slopes = structures[term].derivatives(theta, where.stop - where.start)
-            own = np.einsum("lb,iab->lai", t[:, where], slopes)
-            c[:, :, starts[term] : starts[term + 1]] = factor.basis[:, where] @ own
-        out.append(c)
-    return tuple(out)
-
-
-def residual_gradients(solution: MmeSolution) -> Parts:
-    """Return Z~'R^-1(y - W v), (L_f, Q_f) a factor, in stored columns."""
-    mme, system = solution.mme, solution.mme.system
-    effects = [b @ T.T for b, T in zip(solution.b, mme.loadings, strict=True)]
-    out = [
-        fs.ZtBy - fs.ZtBX @ solution.beta - np.einsum("lab,lb->la", fs.ZtBZ, u)
-        for fs, u in zip(system.factors, effects, strict=True)
-    ]
-    for (f, h), pair in system.pairs.items():
-        out[f] = out[f] - (pair.matrix @ effects[h].ravel()).reshape(out[f].shape)
-        out[h] = out[h] - (pair.matrix.T @ effects[f].ravel()).reshape(out[h].shape)
-    return tuple(mme.precision * part for part in out)
-
-
-def _residual_products(solution: MmeSolution, variates: Parts) -> Parts:
-    """Return Z~'R^-1 q, (L_f, Q_f, r - 1) a factor."""
-    mme, system = solution.mme, solution.mme.system
-    out = [fs.ZtBZ @ c for fs, c in zip(system.factors, variates, strict=True)]
-    r = variates[0].shape[2] if variates else 0
-    for (f, h), pair in system.pairs.items():
-        out[f] = out[f] + (pair.matrix @ variates[h].reshape(-1, r)).reshape(out[f].shape)
-        out[h] = out[h] + (pair.matrix.T @ variates[f].reshape(-1, r)).reshape(out[h].shape)
-    return tuple(mme.precision * part for part in out)
-
-
-def _variate_gram(solution: MmeSolution, variates: Parts, products: Parts, found: Moments) -> Float:
-    """Return q_i'R^-1q_j, phi's variate (the residual itself) last."""
-    r = (variates[0].shape[2] if variates else 0) + 1
-    gram = np.zeros((r, r))
-    gradients = residual_gradients(solution)
-    for c, prod, t in zip(variates, products, gradients, strict=True):
-        flat = c.reshape(-1, r - 1)
-        gram[:-1, :-1] += flat.T @ prod.reshape(-1, r - 1)
-        gram[:-1, -1] += flat.T @ t.ravel()
-    gram[-1, :-1] = gram[:-1, -1]
-    gram[-1, -1] = found.residual
-    return gram

@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedflow.design.types import Float
-from mixedflow.equations.mme import MmeSolution
-from mixedflow.equations.moments import Moments
 from mixedflow.equations.system import ModelSystem
+from mixedflow.estimation.evaluation import AnyEvaluation, AnyMoments, FreeEntry
 from mixedflow.estimation.information import Information
-from mixedflow.estimation.likelihood import Evaluation
 from mixedflow.estimation.parameters import (
     VarianceParameters,
     pivot_floors,
@@ -28,50 +26,43 @@ EIGEN_FLOOR = 1e-9
 """Smallest scaled eigenvalue of the Newton matrix that a step divides by."""
 
 
-def em_step(evaluation: Evaluation, found: Moments) -> VarianceParameters:
+def em_step(evaluation: AnyEvaluation, found: AnyMoments) -> VarianceParameters:
     """Return G_j <- argmax -1/2 [L log|G| + tr(G^-1 F S F')], sigma2 <- E[e'Be] / n."""
     return _m_step(evaluation, found, None, found.residual + found.residual_trace)
 
 
-def px_em_step(evaluation: Evaluation, found: Moments) -> VarianceParameters:
+def px_em_step(evaluation: AnyEvaluation, found: AnyMoments) -> VarianceParameters:
     """Return the EM step with u = F alpha b, alpha from the regression of y on E[columns].
 
     Residuals of the expanded model: E|y - X beta|^2 - 2 alpha'h + alpha'H alpha.
     """
-    solution = evaluation.solution
-    index = _free_entries(solution.mme.system)
-    H, h = _expanded_normal_equations(solution, found, index)
+    system, beta = evaluation.system, evaluation.beta
+    index = _free_entries(system)
+    H, h = evaluation.expanded(found, index)
     alpha = _solve_semidefinite(H, h)
-    mme, beta = solution.mme, solution.beta
-    fixed = mme.ytRy - 2.0 * mme.XtRy @ beta + beta @ mme.XtRX @ beta
+    fixed = system.ytBy - 2.0 * system.XtBy @ beta + beta @ system.XtBX @ beta
     if found.reml:
-        fixed += float(np.sum(mme.XtRX * solution.S_inverse))
-    residual = float(fixed - 2.0 * alpha @ h + alpha @ H @ alpha)
-    return _m_step(
-        evaluation, found, _working_matrices(solution.mme.system, index, alpha), residual
-    )
+        fixed += float(np.sum(system.XtBX * evaluation.S_inverse))
+    residual = float(evaluation.precision * fixed - 2.0 * alpha @ h + alpha @ H @ alpha)
+    return _m_step(evaluation, found, _working_matrices(system, index, alpha), residual)
 
 
 def _m_step(
-    evaluation: Evaluation, found: Moments, alpha: list[Float] | None, residual: float
+    evaluation: AnyEvaluation, found: AnyMoments, alpha: list[Float] | None, residual: float
 ) -> VarianceParameters:
-    system, mme = evaluation.solution.mme.system, evaluation.solution.mme
+    system = evaluation.system
     second = found.second_moments()
     structures = term_structures(system)
     theta: list[Float] = [np.empty(0)] * len(system.terms)
     for f, factor in enumerate(system.factors):
         for term, where in zip(factor.terms, factor.slices, strict=True):
-            F = mme.factors[f][where, where]
+            F = evaluation.factors[f][where, where]
             if alpha is not None:
                 F = F @ alpha[f][where, where]
             S = F @ second[f][where, where] @ F.T
             theta[term] = structures[term].m_step(S, factor.n_levels)
-    sigma2 = residual / (mme.precision * system.n_obs)
+    sigma2 = residual / (evaluation.precision * system.n_obs)
     return VarianceParameters(tuple(theta), float(np.log(sigma2)))
-
-
-FreeEntry = tuple[int, int, int]
-"""(factor, a, b): entry alpha[a, b] of the working matrix of a factor."""
 
 
 def _free_entries(system: ModelSystem) -> list[FreeEntry]:
@@ -83,48 +74,6 @@ def _free_entries(system: ModelSystem) -> list[FreeEntry]:
         for term, where in zip(factor.terms, factor.slices, strict=True)
         for a, b in np.argwhere(structures[term].expansion(where.stop - where.start))
     ]
-
-
-def _expanded_normal_equations(
-    solution: MmeSolution, found: Moments, index: list[FreeEntry]
-) -> tuple[Float, Float]:
-    """Return H_rs = E[w_r'R^-1w_s] and h_r = E[w_r'R^-1(y - X beta)], w_(f,a,b) = Z F e_a b_b.
-
-    The expectations need E[b b'] at single levels and at pairs of levels that meet.
-    """
-    mme = solution.mme
-    h = np.empty(len(index))
-    by_factor = [_cross_with_rest(solution, found, f) for f in range(len(solution.b))]
-    for r, (f, a, b) in enumerate(index):
-        h[r] = by_factor[f][a, b]
-    H = np.zeros((len(index), len(index)))
-    for f, part in enumerate(mme.ZtRZ):
-        second = solution.b[f][:, :, None] * solution.b[f][:, None, :] + found.covariance[f]
-        _fill(H, index, (f, f), np.tensordot(part, second, axes=(0, 0)))
-    for (f, g), (rows, cols, values) in mme.random.pairs.items():
-        second = solution.b[f][rows][:, :, None] * solution.b[g][cols][:, None, :]
-        tensor = np.tensordot(values, second + found.pair_covariance[f, g], axes=(0, 0))
-        _fill(H, index, (f, g), tensor)
-        _fill(H, index, (g, f), tensor.transpose(1, 0, 3, 2))
-    return H, h
-
-
-def _cross_with_rest(solution: MmeSolution, found: Moments, f: int) -> Float:
-    """Return sum_l E[(Z'R^-1(y - X beta))_l b_l'], (q_f, q_f)."""
-    mme = solution.mme
-    right = mme.ZtRy[f] - mme.ZtRX[f] @ solution.beta
-    product: Float = right.T @ solution.b[f]
-    return product - np.tensordot(mme.ZtRX[f], found.cross_fixed[f], axes=([0, 2], [0, 2]))
-
-
-def _fill(H: Float, index: list[FreeEntry], key: tuple[int, int], tensor: Float) -> None:
-    """Put tensor[a, a2, b, b2] at the free entries (f, a, b) and (g, a2, b2)."""
-    for r, (f, a, b) in enumerate(index):
-        if f != key[0]:
-            continue
-        for s, (g, a2, b2) in enumerate(index):
-            if g == key[1]:
-                H[r, s] = tensor[a, a2, b, b2]
 
 
 def _solve_semidefinite(H: Float, h: Float) -> Float:

@@ -1,0 +1,297 @@
+"""The likelihood of one grouping factor with many levels, through the compiled passes.
+
+Stands at "Solving" in ``docs/algorithm.md``. The same quantities as :mod:`.likelihood` and
+:mod:`.information` give by arrays, had from two passes over the levels that store nothing. Levels are
+taken in stretches of fixed length that are added in order, so that any number of threads gives the
+same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from mixedflow.covariance.base import CovarianceStructure
+from mixedflow.design.types import Float
+from mixedflow.equations.mme import factor_matrices
+from mixedflow.equations.system import ModelSystem
+from mixedflow.errors import FitError
+from mixedflow.estimation.evaluation import FreeEntry
+from mixedflow.estimation.likelihood import minus2_loglik
+from mixedflow.estimation.parameters import VarianceParameters, term_factors, term_structures
+
+COMPILE_ABOVE = 20_000
+"""Random effects above which the compiled passes pay for their start."""
+
+STRETCH = 1 << 14
+"""Levels a task."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedSolution:
+    """Solution of the equations, absorbed to the fixed effects.
+
+    Attributes
+    ----------
+    system : the sums; factor : F (q, q); loading : A F (Q, q); precision : 1/sigma2
+    beta : (p,); S_inverse : (p, p), inverse of X'V^-1X; gram : (p + 1, p + 1), [X y]'V^-1[X y]
+    logdet_random, logdet_fixed, ypy : what the likelihood needs
+    threads : to use
+    """
+
+    system: ModelSystem
+    factor: Float
+    loading: Float
+    precision: float
+    beta: Float
+    S_inverse: Float
+    logdet_random: float
+    logdet_fixed: float
+    ypy: float
+    threads: int
+
+    @property
+    def sums(self) -> tuple[Float, Float, Float]:
+        """ZZ (L, Q, Q), ZX (L, Q, p), Zy (L, Q)."""
+        only = self.system.factors[0]
+        return only.ZtBZ, only.ZtBX, only.ZtBy
+
+    @property
+    def scale(self) -> tuple[Float, float]:
+        """Loadings and precision, as the kernels take them."""
+        return self.loading, self.precision
+
+
+def compiled_pays(system: ModelSystem) -> bool:
+    """Say whether the compiled passes are the quicker way."""
+    if len(system.factors) != 1:
+        return False
+    only = system.factors[0]
+    return only.n_levels * only.dim > COMPILE_ABOVE
+
+
+def solve_grouped(
+    system: ModelSystem, params: VarianceParameters, *, threads: int = 1
+) -> GroupedSolution:
+    """Return the solution of Henderson's equations for one grouping factor."""
+    from mixedflow.equations.grouped_kernels import absorb_levels
+
+    only = system.factors[0]
+    F = factor_matrices(system, term_factors(system, params))[0]
+    T, f = np.ascontiguousarray(only.basis @ F), 1.0 / params.sigma2
+    p = system.p
+
+    def absorb(span: tuple[int, int]) -> tuple[float, Float]:
+        gram = np.zeros((p + 1, p + 1))
+        return absorb_levels(span, only.ZtBZ, only.ZtBX, only.ZtBy, T, f, gram), gram
+
+    parts = _by_stretch(absorb, only.n_levels, threads)
+    lower = sum((part for _, part in parts), start=np.zeros((p + 1, p + 1)))
+    gram = lower + np.tril(lower, -1).T + f * _fixed_gram(system)
+    logdet = sum(value for value, _ in parts)
+    if not np.isfinite(logdet):
+        raise FitError(
+            "the mixed model equations are not positive definite; the columns' scales differ too "
+            "much for double precision"
+        )
+    try:
+        chol = cho_factor(gram[:p, :p], lower=True)
+    except np.linalg.LinAlgError as error:
+        raise FitError("X'V^-1X is not positive definite; fixed effects are collinear") from error
+    beta = cho_solve(chol, gram[:p, p])
+    return GroupedSolution(
+        system=system,
+        factor=F,
+        loading=T,
+        precision=f,
+        beta=beta,
+        S_inverse=cho_solve(chol, np.eye(p)),
+        logdet_random=float(logdet),
+        logdet_fixed=float(2.0 * np.log(np.diagonal(chol[0])).sum()),
+        ypy=float(gram[p, p] - gram[:p, p] @ beta),
+        threads=threads,
+    )
+
+
+def _fixed_gram(system: ModelSystem) -> Float:
+    p = system.p
+    gram = np.empty((p + 1, p + 1))
+    gram[:p, :p], gram[:p, p], gram[p, :p] = system.XtBX, system.XtBy, system.XtBy
+    gram[p, p] = system.ytBy
+    return gram
+
+
+def _by_stretch(task: Callable[[tuple[int, int]], Any], n: int, threads: int) -> list[Any]:
+    """Return the results of a task for stretches of levels, in order."""
+    spans = [(start, min(n, start + STRETCH)) for start in range(0, n, STRETCH)]
+    if threads == 1 or len(spans) == 1:
+        return [task(span) for span in spans]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(task, spans))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedMoments:
+    """What an E-step needs; see :class:`mixedflow.equations.moments.Moments`.
+
+    Attributes
+    ----------
+    reml : which likelihood
+    bb, T : one (q, q) matrix
+    n_levels : L
+    tensor, right : PX-EM's sums (q, q, q, q) and (q, q)
+    residual, residual_trace : e'R^-1e and tr(C W'R^-1W)
+    """
+
+    reml: bool
+    bb: tuple[Float]
+    T: tuple[Float]
+    n_levels: int
+    tensor: Float
+    right: Float
+    residual: float
+    residual_trace: float
+
+    def second_moments(self) -> tuple[Float]:
+        """Return S = sum_l E[b b']."""
+        T = self.T[0]
+        return (self.bb[0] + self.n_levels * np.eye(T.shape[0]) - 0.5 * (T + T.T),)
+
+
+def grouped_moments(solution: GroupedSolution, *, reml: bool) -> GroupedMoments:
+    """Return the moments of an E-step by one pass over the levels."""
+    from mixedflow.equations.grouped_kernels import level_moments
+
+    q = solution.loading.shape[1]
+    S = solution.S_inverse if reml else np.zeros_like(solution.S_inverse)
+    n_levels = solution.system.factors[0].n_levels
+
+    def pass_over(span: tuple[int, int]) -> tuple[Float, ...]:
+        out = (np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q, q, q)), np.zeros((q, q)))
+        level_moments(span, solution.sums, solution.scale, (solution.beta, S), out)
+        return out
+
+    bb, T, tensor, right = _added(_by_stretch(pass_over, n_levels, solution.threads))
+    return GroupedMoments(
+        reml=reml,
+        bb=(bb,),
+        T=(T,),
+        n_levels=n_levels,
+        tensor=tensor,
+        right=right,
+        residual=solution.ypy - float(np.trace(bb)),
+        residual_trace=float(np.trace(T)) + (solution.system.p if reml else 0),
+    )
+
+
+def _added(parts: list[tuple[Float, ...]]) -> tuple[Float, ...]:
+    total = parts[0]
+    for part in parts[1:]:
+        total = tuple(a + b for a, b in zip(total, part, strict=True))
+    return total
+
+
+def grouped_average(
+    solution: GroupedSolution, params: VarianceParameters, residual: float
+) -> Float:
+    """Return AI_ij = 1/2 q_i'P q_j by one pass over the levels, phi last."""
+    from mixedflow.equations.grouped_kernels import level_variates
+
+    p = solution.system.p
+    K = _variate_matrices(solution.system, params)
+    r = K.shape[0]
+    fixed = (solution.beta, K)
+
+    def pass_over(span: tuple[int, int]) -> tuple[Float, ...]:
+        out = (np.zeros((r, r)), np.zeros(r), np.zeros((r + 1, r + 1)), np.zeros((p, r + 1)))
+        level_variates(span, solution.sums, solution.scale, fixed, out)
+        return out
+
+    n_levels = solution.system.factors[0].n_levels
+    gram, last, inner, reduced = _added(_by_stretch(pass_over, n_levels, solution.threads))
+    whole = np.empty((r + 1, r + 1))
+    whole[:r, :r], whole[:r, r], whole[r, :r], whole[r, r] = gram, last, last, residual
+    average = 0.5 * (whole - inner - reduced.T @ solution.S_inverse @ reduced)
+    symmetric: Float = 0.5 * (average + average.T)
+    return symmetric
+
+
+def _variate_matrices(system: ModelSystem, params: VarianceParameters) -> Float:
+    """Return K_i = A dG_i A', (r, Q, Q), for every theta in the order of the parameters."""
+    only = system.factors[0]
+    structures: tuple[CovarianceStructure, ...] = term_structures(system)
+    where = dict(zip(only.terms, only.slices, strict=True))
+    parts = []
+    for j, (structure, theta) in enumerate(zip(structures, params.theta, strict=True)):
+        A = only.basis[:, where[j]]
+        parts.append(A @ structure.derivatives(theta, system.dims[j]) @ A.T)
+    return np.ascontiguousarray(np.concatenate(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedEvaluation:
+    """The likelihood at some variances, by compiled passes over one factor's levels.
+
+    Attributes
+    ----------
+    params, solution, minus2ll, reml : as in :class:`mixedflow.estimation.likelihood.Evaluation`
+    """
+
+    params: VarianceParameters
+    solution: GroupedSolution
+    minus2ll: float
+    reml: bool
+
+    @property
+    def system(self) -> ModelSystem:
+        """The sums."""
+        return self.solution.system
+
+    @property
+    def factors(self) -> tuple[Float]:
+        """F of the factor."""
+        return (self.solution.factor,)
+
+    @property
+    def precision(self) -> float:
+        """1 / sigma2."""
+        return self.solution.precision
+
+    @property
+    def beta(self) -> Float:
+        """Fixed effects in stored columns."""
+        return self.solution.beta
+
+    @property
+    def S_inverse(self) -> Float:
+        """(X'V^-1X)^-1 in stored columns."""
+        return self.solution.S_inverse
+
+    def moments(self) -> GroupedMoments:
+        """Return the E-step's moments."""
+        return grouped_moments(self.solution, reml=self.reml)
+
+    def average(self, found: GroupedMoments) -> Float:
+        """Return the average information."""
+        return grouped_average(self.solution, self.params, found.residual)
+
+    def expanded(self, found: GroupedMoments, index: Sequence[FreeEntry]) -> tuple[Float, Float]:
+        """Return PX-EM's normal equations."""
+        a = np.array([entry[1] for entry in index])
+        b = np.array([entry[2] for entry in index])
+        H = found.tensor[a[:, None], a[None, :], b[:, None], b[None, :]]
+        return H, found.right[a, b]
+
+
+def evaluate_grouped(
+    system: ModelSystem, params: VarianceParameters, *, reml: bool, threads: int = 1
+) -> GroupedEvaluation:
+    """Return -2 log-likelihood at given variances by one compiled pass."""
+    solution = solve_grouped(system, params, threads=threads)
+    value = minus2_loglik(system, solution, params.sigma2, reml=reml)
+    return GroupedEvaluation(params, solution, value, reml)
