@@ -113,9 +113,11 @@ def _eliminate(pointers: IntArray, neighbours: IntArray, limit: float) -> IntArr
             top = 0
             for i in range(n):
                 if state[i] == _VARIABLE or state[i] == _ELEMENT:
-                    roomy[top : top + length[i]] = pool[start[i] : start[i] + length[i]]
+                    first = start[i]
                     start[i] = top
-                    top += length[i]
+                    for k in range(first, first + length[i]):
+                        roomy[top] = pool[k]
+                        top += 1
             pool = roomy
         # -- the clique: variables of p's elements, which it absorbs, and p's own
         first = top

@@ -111,10 +111,12 @@ def panel_rows(
     row_start = np.zeros(ns + 1, np.int64)
     panel_start = np.zeros(ns + 1, np.int64)
     for s in range(ns):
-        owner[start[s] : start[s + 1]] = s
+        for j in range(start[s], start[s + 1]):
+            owner[j] = s
         row_start[s + 1] = row_start[s] + heights[s]
         panel_start[s + 1] = panel_start[s] + heights[s] * (start[s + 1] - start[s])
-    rows = np.empty(row_start[ns], np.int64)
+    found = np.empty(row_start[ns], np.int64)  # the rows, in no order
+    after = np.zeros(n + 1, np.int64)  # of a row: where the list of its panels ends, then starts
     child = np.full(ns, -1, np.int64)
     sibling = np.full(ns, -1, np.int64)
     seen = np.full(n, -1, np.int64)
@@ -122,31 +124,47 @@ def panel_rows(
         a = start[s]
         b = start[s + 1]
         top = row_start[s]
+        lowest = n
         for j in range(a, b):
-            rows[top] = j
+            found[top] = j
             top += 1
         for j in range(a, b):
             for k in range(pointers[j], pointers[j + 1]):
                 i = lower[k]
                 if i >= b and seen[i] != s:
                     seen[i] = s
-                    rows[top] = i
+                    found[top] = i
                     top += 1
+                    lowest = min(lowest, i)
         c = child[s]
         while c != -1:
             for k in range(row_start[c] + start[c + 1] - start[c], row_start[c + 1]):
-                i = rows[k]
+                i = found[k]
                 if i >= b and seen[i] != s:
                     seen[i] = s
-                    rows[top] = i
+                    found[top] = i
                     top += 1
+                    lowest = min(lowest, i)
             c = sibling[c]
-        first = row_start[s] + b - a
-        if top > first:
-            rows[first:top].sort()
-            up = owner[rows[first]]
-            sibling[s] = child[up]
-            child[up] = s
+        if lowest < n:
+            sibling[s] = child[owner[lowest]]
+            child[owner[lowest]] = s
+        for k in range(row_start[s], top):
+            after[found[k]] += 1
+    # list the panels of each row; read row by row, the lists put every panel's rows in order
+    for i in range(1, n + 1):
+        after[i] += after[i - 1]
+    holders = np.empty(row_start[ns], np.int64)
+    for s in range(ns):
+        for k in range(row_start[s], row_start[s + 1]):
+            after[found[k]] -= 1
+            holders[after[found[k]]] = s
+    rows = np.empty(row_start[ns], np.int64)
+    cursor = row_start.copy()
+    for i in range(n):
+        for k in range(after[i], after[i + 1]):
+            rows[cursor[holders[k]]] = i
+            cursor[holders[k]] += 1
     return Supernodes(start, row_start, rows, owner, panel_start)
 
 

@@ -1,6 +1,11 @@
 """Small systems with the patterns of the trade."""
 
+import os
 from types import SimpleNamespace
+
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # before numpy: threads only slow small work down
 
 import numpy as np
 import pytest
