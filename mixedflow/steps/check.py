@@ -5,7 +5,8 @@ Stands at "The schema pass" in ``docs/algorithm.md``: the plan comes from that p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
