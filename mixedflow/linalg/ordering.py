@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixedflow.linalg.arrays import IntArray
+from mixedflow.linalg.arrays import Int32Array, IntArray
 from mixedflow.linalg.jit import compiled
 
 _VARIABLE, _ELEMENT, _GONE, _DENSE = 0, 1, 2, 3
@@ -31,16 +31,18 @@ def minimum_degree(pointers: IntArray, neighbours: IntArray, dense: float = 10.0
     n = len(pointers) - 1
     limit = max(16.0, dense * np.sqrt(n))
     counts = np.diff(pointers)
-    order = _eliminate(pointers, neighbours.astype(np.int32), limit)
+    spare = len(neighbours) // 2 + 4 * n + 16
+    order = _eliminate(pointers, neighbours.astype(np.int32), limit, spare)
     last = np.flatnonzero(counts > limit)
     order[n - len(last) :] = last[np.argsort(counts[last], kind="stable")]
     return order
 
 
 @compiled
-def _eliminate(pointers: IntArray, neighbours: IntArray, limit: float) -> IntArray:
+def _eliminate(pointers: IntArray, neighbours: Int32Array, limit: float, spare: int) -> IntArray:
+    """Order the nodes; ``spare`` is the room for new lists before old ones are cleared away."""
     n = len(pointers) - 1
-    capacity = len(neighbours) + len(neighbours) // 2 + 4 * n + 16
+    capacity = len(neighbours) + spare
     pool = np.empty(capacity, np.int32)
     # A variable's list is [elements | variables]; an element's list holds variables.
     start = pointers[:-1].copy()
@@ -108,7 +110,7 @@ def _eliminate(pointers: IntArray, neighbours: IntArray, limit: float) -> IntArr
             for i in range(n):
                 if state[i] == _VARIABLE or state[i] == _ELEMENT:
                     alive += length[i]
-            capacity = max(capacity, alive + need + 2 * n + alive // 2)
+            capacity = max(capacity, alive + need + spare)
             roomy = np.empty(capacity, np.int32)
             top = 0
             for i in range(n):

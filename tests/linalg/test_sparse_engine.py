@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import mixedflow
 from mixedflow.linalg import cholesky, symbolic
 from mixedflow.linalg.blas_pointers import routines
-from mixedflow.linalg.ordering import minimum_degree
+from mixedflow.linalg.ordering import _eliminate, minimum_degree
 from mixedflow.linalg.sparse_system import SparseSystem
 from mixedflow.linalg.symbolic import Relaxation, analyze
 
@@ -31,6 +31,15 @@ def test_the_order_is_a_permutation(systems, seed):
     matrix = systems.random(np.random.default_rng(1000 + seed))
     order = minimum_degree(*graph(matrix))
     assert sorted(order) == list(range(matrix.shape[0]))
+
+
+@pytest.mark.parametrize("name", ["crossed", "pedigree", "grid"])
+def test_the_order_does_not_depend_on_the_room_for_it(systems, name):
+    pointers, neighbours = graph(getattr(systems, name)())
+    arguments = pointers, neighbours.astype(np.int32), 1e9
+    roomy = _eliminate(*arguments, 10**6)
+    assert np.array_equal(_eliminate(*arguments, 0), roomy)
+    assert np.array_equal(_eliminate(*arguments, 50), roomy)
 
 
 def test_crowded_rows_come_last(systems):
