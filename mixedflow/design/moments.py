@@ -165,6 +165,6 @@ def _inner(a: Any, b: Any, moments: tuple[Any, ...]) -> Any:
     total = np.longdouble(0)
     for i, left in enumerate(a):
         for j, right in enumerate(b):
-            if left != 0 and right != 0:
+            if left != 0 and right != 0 and i + j < len(moments):
                 total += left * right * moments[i + j]
     return total

@@ -175,6 +175,8 @@ def _inner_knots(call: Call, sketch: DistinctSketch, text: str) -> list[float]:
 def _centering(function: str, options: dict[str, Any], sketch: DistinctSketch) -> list[list[float]]:
     """Mean of each spline column over the rows, which the constrained basis is orthogonal to."""
     free = _spline(function, options, sketch.values, {}).values
+    if not np.isfinite(free).all():
+        raise ValueError("the values of its column are too large")
     return [[float(v) for v in np.average(free, axis=0, weights=sketch.counts)]]
 
 
@@ -188,7 +190,8 @@ def _spline(function: str, options: dict[str, Any], values: Float, state: State)
     if function == "bs":
         options = {k: v for k, v in options.items() if k != "constraints"}
     transform: Callable[..., Any] = TRANSFORMS[function]
-    columns = transform(values, **options, _state=given)
+    with np.errstate(all="ignore"):
+        columns = transform(values, **options, _state=given)
     if "knots" not in state:
         state.update({k: v for k, v in given.items() if k in ("knots", "constraints", "cyclic")})
     fields = tuple(str(k) for k in columns)
