@@ -268,11 +268,11 @@ def conform(
     if levels is not None:
         return _encode(column, rule, levels, place)
     if rule.kind == "categorical":
-        return _dictionary(column, rule.target) if rule.coded else to_text(column)
+        return as_dictionary(column, rule.target) if rule.coded else to_text(column)
     return to_number(column, rule, place)
 
 
-def _dictionary(column: pa.ChunkedArray, values: pa.DataType) -> pa.ChunkedArray:
+def as_dictionary(column: pa.ChunkedArray, values: pa.DataType) -> pa.ChunkedArray:
     """Return a dictionary column with 32-bit codes, one dictionary, and values of one type."""
     held = column.type
     if pa.types.is_dictionary(held):
@@ -288,13 +288,14 @@ def to_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if is_fractional(column.type):
-        column = _not_nan(column.cast(pa.float64()))
+        column = nan_to_null(column.cast(pa.float64()))
     if pa.types.is_boolean(column.type):
         return pc.if_else(column, "True", "False")
     return column.cast(pa.string())
 
 
-def _not_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def nan_to_null(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return floats with NaN as missing."""
     return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
 
 
@@ -309,7 +310,7 @@ def to_number(column: pa.ChunkedArray, rule: ColumnRule, place: Place) -> pa.Chu
         if is_text(part.type):
             part = pc.ascii_trim_whitespace(part.cast(pa.string()))
         if pa.types.is_integer(rule.target) and not pa.types.is_integer(part.type):
-            return _not_nan(part.cast(pa.float64())).cast(rule.target)
+            return nan_to_null(part.cast(pa.float64())).cast(rule.target)
         rounding = pa.types.is_integer(part.type) and not pa.types.is_integer(rule.target)
         return part.cast(rule.target, safe=not rounding)
 
@@ -382,26 +383,3 @@ def _comparable(column: pa.ChunkedArray, target: pa.DataType) -> pa.ChunkedArray
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     return column.cast(target)
-
-
-def category_levels(pieces: Iterable[pa.ChunkedArray], rule: ColumnRule) -> tuple[Level, ...]:
-    """Return the levels that occur, in the order of the pieces' dictionaries."""
-    order: dict[Level, None] = {}
-    used: set[Level] = set()
-    for piece in pieces:
-        encoded = _dictionary(piece, rule.target)
-        for chunk in encoded.chunks:
-            values = chunk.dictionary.to_pylist()
-            order.update(dict.fromkeys(values))
-            used.update(values[i] for i in pc.unique(chunk.indices.drop_null()).to_pylist())
-    return tuple(value for value in order if value in used)
-
-
-def number_levels(pieces: Iterable[pa.ChunkedArray]) -> tuple[Level, ...]:
-    """Return the values that occur as labels, ordered by value."""
-    found = np.empty(0)
-    for piece in pieces:
-        values = _not_nan(piece.cast(pa.float64())).drop_null()
-        found = np.union1d(found, pc.unique(values).to_numpy())
-    labels = pa.array(found).cast(pa.string()).to_pylist()
-    return tuple(dict.fromkeys(str(label) for label in labels))

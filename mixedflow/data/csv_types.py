@@ -82,10 +82,12 @@ def _any_match(text: pa.Array, pattern: str) -> bool:
 def _can_be(guess: Guess, text: pa.Array) -> bool:
     if guess in {"int", "float"}:
         return _try_number(text, _TYPES[guess]) is not None
+    present = text.drop_null()
     if guess == "bool":
-        allowed = pa.array(["true", "false"])
-        return bool(pc.all(pc.is_in(pc.utf8_lower(text.drop_null()), value_set=allowed)).as_py())
-    return bool(pc.all(pc.match_substring_regex(text.drop_null(), _DATE)).as_py())
+        fits = pc.is_in(pc.utf8_lower(present), value_set=pa.array(["true", "false"]))
+    else:
+        fits = pc.match_substring_regex(present, _DATE)
+    return bool(pc.all(fits, min_count=0).as_py())
 
 
 def _try_number(text: pa.Array, target: pa.DataType) -> pa.Array | None:

@@ -18,10 +18,9 @@ from mixedflow.data.columns import (
     ColumnRule,
     Level,
     Place,
-    category_levels,
     conform,
-    number_levels,
 )
+from mixedflow.data.levels import category_levels, number_levels
 from mixedflow.errors import DataError, did_you_mean, listing
 
 ROWS_AT_MOST = 1 << 20

@@ -1,0 +1,55 @@
+"""Nothing half-written is left, whatever goes wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mixedflow.data import atomic_file, atomic_folder, atomic_write_text
+from mixedflow.errors import OutputError
+
+
+def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path: Path) -> None:
+    place = tmp_path / "deep" / "out"
+    with atomic_folder(place) as folder:
+        (folder / "a").write_text("1")
+        assert not place.exists()
+    with atomic_folder(place) as folder:
+        (folder / "b").write_text("2")
+    assert [p.name for p in place.iterdir()] == ["b"]
+    assert [p.name for p in place.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_a_failure_leaves_what_was_there(tmp_path: Path, error: BaseException) -> None:
+    place = tmp_path / "out"
+    with atomic_folder(place) as folder:
+        (folder / "a").write_text("1")
+    with pytest.raises(type(error)), atomic_folder(place) as folder:  # noqa: PT012
+        (folder / "b").write_text("2")
+        raise error
+    assert [p.name for p in place.iterdir()] == ["a"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_files(tmp_path: Path) -> None:
+    atomic_write_text(tmp_path / "x" / "a.txt", "é\n")
+    assert (tmp_path / "x" / "a.txt").read_text(encoding="utf-8") == "é\n"
+    with pytest.raises(ValueError, match="no"), atomic_file(tmp_path / "b") as path:  # noqa: PT012
+        path.write_text("half")
+        raise ValueError("no")
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_unwritable_places_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"'.*a\.txt' cannot be written: "):
+        atomic_write_text(tmp_path / "file" / "a.txt", "x")
+    with (
+        pytest.raises(OutputError, match="cannot be written"),
+        atomic_folder(tmp_path / "file" / "o"),
+    ):
+        pass
+    with pytest.raises(OutputError, match="no space left"), atomic_folder(tmp_path / "o"):
+        raise OSError(28, "No space left on device")
