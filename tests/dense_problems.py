@@ -106,11 +106,27 @@ class DenseProblem:
         """Return (G a term of the twin, sigma2) in the user's units, from F F'."""
         return self.split(
             [
-                get_structure(term.structure).factor(theta, len(term.columns))
+                self.units(term) @ get_structure(term.structure).factor(theta, len(term.columns))
                 for term, theta in zip(self.terms, params.theta, strict=True)
             ],
             params.sigma2,
         )
+
+    def units(self, term: TermDesign) -> np.ndarray:
+        """Return T: an unstructured G is fitted in stored columns if the term has its constant.
+
+        u_0 + u_1 x = v_0 + v_1 (x - s) / c for all x makes u_1 = v_1 / c, u_0 = v_0 - v_1 s / c.
+        """
+        T = np.eye(len(term.columns))
+        shift = self.info.pilots.z_shift[term.factor][list(term.columns)]
+        scale = self.info.pilots.z_scale[term.factor][list(term.columns)]
+        constant = self.info.z_intercept[term.factor]
+        if term.structure != "us" or (shift.any() and constant not in term.columns):
+            return T
+        T = np.diag(1.0 / scale)
+        if constant in term.columns:
+            T[term.columns.index(constant)] -= shift / scale
+        return T
 
     def split(self, factors: Sequence[np.ndarray], sigma2: float):
         G = []

@@ -1,9 +1,9 @@
 """The sums that one model needs, in the columns that its equations are solved in.
 
 Stands at "From sums to equations" in ``docs/algorithm.md``. Stored columns are shifted and scaled
-by pilots. The fixed effects are solved in stored columns and carried back at the end. A random
-term's covariance is the user's: with Z = Z~ A (A small), Z u = Z~ (A u), so only the q x q factor
-of G ever meets the shift and no digits are lost.
+by pilots, Z = Z~ A with a small A. Fixed effects, and random effects of an unstructured G, are
+solved in stored columns and carried back at the end: any G = T G~ T' is unstructured when G~ is. A
+structured G belongs to the user's columns; there only the q x q factor of G meets the shift.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
+from mixedflow.covariance.registry import get_structure
 from mixedflow.crossproducts.types import ONLY_KEY, CrossProducts, FactorSums, KeyedSums, PairSums
 from mixedflow.design.types import DesignInfo, Float, Int, TermDesign
 from mixedflow.equations.engines import RandomPattern
@@ -34,7 +35,8 @@ class FactorSystem:
     ----------
     name : the factor
     ZtBZ : (L, Q, Q), ZtBX : (L, Q, p), ZtBy : (L, Q)
-    basis : (Q, q), A in Z = Z~ A
+    basis : (Q, q), A T: the columns of the equations' effects are Z~ A T
+    units : (q, q), T: the user's effects are T times those of the equations
     terms : indices of the model's terms on this factor
     slices : for each of them its columns among the q
     """
@@ -44,6 +46,7 @@ class FactorSystem:
     ZtBX: Float
     ZtBy: Float
     basis: Float
+    units: Float
     terms: tuple[int, ...]
     slices: tuple[slice, ...]
 
@@ -244,17 +247,21 @@ def _factor_system(
     mine = [j for j, term in enumerate(terms) if term.factor == f]
     stops = np.cumsum([len(terms[j].columns) for j in mine])
     columns = [column for j in mine for column in terms[j].columns]
+    slices = tuple(
+        slice(int(b) - len(terms[j].columns), int(b)) for j, b in zip(mine, stops, strict=True)
+    )
+    A = _z_basis(sums.info, f)
+    units = _z_units(A, [terms[j] for j in mine], slices)
     ZtBy = stored.ZtBy[:, :, trait]
     return FactorSystem(
         name=factor.name,
         ZtBZ=stored.ZtBZ,
         ZtBX=np.ascontiguousarray(stored.ZtBX[:, :, at]),
         ZtBy=ZtBy + shift * stored.ZtBX[:, :, 0] if shift else np.ascontiguousarray(ZtBy),
-        basis=_z_basis(sums.info, f)[:, columns],
+        basis=A[:, columns] @ units,
+        units=units,
         terms=tuple(mine),
-        slices=tuple(
-            slice(int(b) - len(terms[j].columns), int(b)) for j, b in zip(mine, stops, strict=True)
-        ),
+        slices=slices,
     )
 
 
@@ -265,6 +272,20 @@ def _z_basis(info: DesignInfo, f: int) -> Float:
     if constant is not None:
         A[constant, :] += info.pilots.z_shift[f]
     return A
+
+
+def _z_units(A: Float, terms: Sequence[TermDesign], slices: Sequence[slice]) -> Float:
+    """Return T, block-diagonal by term: A_jj^-1 where G_j may be in any basis, I otherwise.
+
+    A term that lacks the constant column its others are shifted by stays in the user's columns.
+    """
+    T = np.eye(slices[-1].stop)
+    for term, where in zip(terms, slices, strict=True):
+        own = list(term.columns)
+        closed = get_structure(term.structure).expansion(len(own)).all()
+        if closed and not np.delete(A, own, axis=0)[:, own].any():
+            T[where, where] = np.linalg.inv(A[np.ix_(own, own)])
+    return T
 
 
 def _all_levels(stored: FactorSums, n_levels: int) -> FactorSums:

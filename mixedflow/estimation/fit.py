@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.design.types import Float, Int, TermDesign
 from mixedflow.equations.choice import EnginePlan, plan_engine
@@ -20,7 +22,7 @@ from mixedflow.estimation.control import FitControl, Method, checked_method
 from mixedflow.estimation.driver import Problem, Progress, TraceRow, run_driver
 from mixedflow.estimation.grouped import compiled_pays
 from mixedflow.estimation.likelihood import Evaluation, evaluate
-from mixedflow.estimation.parameters import VarianceParameters, term_factors
+from mixedflow.estimation.parameters import VarianceParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def _estimates(
         method=how.method,
         solver=how.solver,
         params=params,
-        G=tuple(y_scale**2 * (F @ F.T) for F in term_factors(system, params)),
+        G=term_covariances(settled),
         sigma2=y_scale**2 * params.sigma2,
         beta=beta,
         vcov=vcov,
@@ -171,19 +173,37 @@ def fixed_effects(evaluation: Evaluation) -> tuple[Float, Float]:
     return beta, 0.5 * (vcov + vcov.T)
 
 
-def random_effects(evaluation: Evaluation) -> Parts:
-    """Return u = y_scale F b, (L_f, q_f) a factor."""
+def user_factors(evaluation: Evaluation) -> Parts:
+    """Return y_scale T F a factor: G = (T F)(T F)' in the user's units."""
     mme = evaluation.solution.mme
     scale = mme.system.fixed_scale.y_scale
-    return tuple(scale * (b @ F.T) for b, F in zip(evaluation.solution.b, mme.factors, strict=True))
+    return tuple(
+        scale * (factor.units @ F)
+        for factor, F in zip(mme.system.factors, mme.factors, strict=True)
+    )
+
+
+def term_covariances(evaluation: Evaluation) -> tuple[Float, ...]:
+    """Return G of every term in the user's units."""
+    system = evaluation.system
+    out: list[Float] = [np.empty((0, 0))] * len(system.terms)
+    for factor, F in zip(system.factors, user_factors(evaluation), strict=True):
+        for term, where in zip(factor.terms, factor.slices, strict=True):
+            out[term] = F[where, where] @ F[where, where].T
+    return tuple(out)
+
+
+def random_effects(evaluation: Evaluation) -> Parts:
+    """Return u = y_scale T F b, (L_f, q_f) a factor."""
+    factors = user_factors(evaluation)
+    return tuple(b @ F.T for b, F in zip(evaluation.solution.b, factors, strict=True))
 
 
 def conditional_covariances(evaluation: Evaluation) -> Parts:
-    """Return Var(u_l | y, beta) = y_scale^2 F (M_zz^-1)_ll F', (L_f, q_f, q_f)."""
-    mme = evaluation.solution.mme
-    scale = mme.system.fixed_scale.y_scale**2
+    """Return Var(u_l | y, beta) = y_scale^2 T F (M_zz^-1)_ll F'T', (L_f, q_f, q_f)."""
     inverse = evaluation.solution.engine.inverse_diagonal()
-    return tuple(scale * (F @ part @ F.T) for F, part in zip(mme.factors, inverse, strict=True))
+    factors = user_factors(evaluation)
+    return tuple(F @ part @ F.T for F, part in zip(factors, inverse, strict=True))
 
 
 def evaluate_at(
@@ -216,5 +236,6 @@ __all__ = [
     "fixed_effects",
     "plan_system",
     "random_effects",
+    "term_covariances",
     "trace_table",
 ]

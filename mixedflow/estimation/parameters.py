@@ -1,7 +1,7 @@
 """The unknown variances: theta of every random term's G, and phi = log sigma2 of R.
 
 Stands at "Parameters" in ``docs/algorithm.md``. While a model is fitted they are in y's stored
-scale; results are in the user's.
+scale, and an unstructured G in stored columns; results are in the user's.
 """
 
 from __future__ import annotations
@@ -68,26 +68,34 @@ def term_factors(system: ModelSystem, params: VarianceParameters) -> tuple[Float
 
 
 def term_scales(system: ModelSystem) -> tuple[Float, ...]:
-    """Return A_j^-1 diag(1/rms) A_j^-T a term: a guess of G_j of unit size in y's stored scale.
+    """Return a guess of G_j a term, of unit size in y's stored scale: its columns matter alike.
 
-    In stored columns the guess is diagonal with every column contributing alike.
+    (A_j' D A_j)^-1 with D the mean squares of the stored columns; its diagonal taken by itself
+    where G_j belongs to the user's columns.
     """
-    out: list[Float | None] = [None] * len(system.terms)
-    for factor in system.factors:
-        rms2 = np.einsum("laa->a", factor.ZtBZ) / max(1, system.n_obs)
-        stored = np.diag(1.0 / np.where(rms2 > 0, rms2, 1.0))
-        back = np.linalg.pinv(factor.basis)
-        guess = back @ stored @ back.T
+    out: list[Float] = [np.empty((0, 0))] * len(system.terms)
+    for factor, stored in zip(system.factors, _mean_squares(system), strict=True):
         for term, where in zip(factor.terms, factor.slices, strict=True):
-            out[term] = guess[where, where]
-    return tuple(part for part in out if part is not None)
+            A = factor.basis[:, where]
+            size = A.T @ np.diag(np.diag(stored)) @ A
+            closed = term_structures(system)[term].expansion(len(size)).all()
+            out[term] = np.asarray(np.linalg.inv(size if closed else np.diag(np.diag(size))))
+    return tuple(out)
+
+
+def _mean_squares(system: ModelSystem) -> list[Float]:
+    """Return Z~'BZ~ / n of every factor, (Q, Q), 1 on the diagonal of a column of zeros."""
+    out = []
+    for factor in system.factors:
+        stored = factor.ZtBZ.sum(axis=0) / max(1, system.n_obs)
+        out.append(stored + np.diag(np.where(np.diag(stored) > 0, 0.0, 1.0)))
+    return out
 
 
 def pivot_floors(system: ModelSystem, sigma2: float) -> tuple[Float, ...]:
     """Return the smallest squared pivots a term: 1e-14 sigma2 / mean square of the column."""
     out: list[Float] = [np.empty(0)] * len(system.terms)
-    for factor in system.factors:
-        stored = factor.ZtBZ.sum(axis=0) / max(1, system.n_obs)
+    for factor, stored in zip(system.factors, _mean_squares(system), strict=True):
         mean_square = np.einsum("aj,ab,bj->j", factor.basis, stored, factor.basis)
         floor = FLOOR**2 * sigma2 / np.where(mean_square > 0, mean_square, 1.0)
         for term, where in zip(factor.terms, factor.slices, strict=True):

@@ -33,6 +33,7 @@ from mixedflow.estimation.fit import (
     evaluate_at,
     fixed_effects,
     random_effects,
+    term_covariances,
 )
 from mixedflow.estimation.parameters import VarianceParameters
 from mixedflow.results.fit_result import FitResult
@@ -172,7 +173,6 @@ def _verified(
         _agree(folder, f"coefficient '{name}'", before, now, scale=scale)
     system = again.solution.mme.system
     y2 = system.fixed_scale.y_scale**2
-    factors = again.solution.mme.factors
     certificate = dict(content["certificate"])
     certificate["boundary"] = tuple((label, on) for label, on in certificate["boundary"])
     return Estimates(
@@ -180,7 +180,7 @@ def _verified(
         method=content["method"],
         solver=content["solver"],
         params=params,
-        G=_term_covariances(system, factors, y2),
+        G=term_covariances(again),
         sigma2=y2 * params.sigma2,
         beta=beta,
         vcov=vcov,
@@ -196,14 +196,6 @@ def _verified(
         certificate=Certificate(**certificate),
         seconds=float(content["seconds"]),
     )
-
-
-def _term_covariances(system: Any, factors: Any, y2: float) -> tuple[Any, ...]:
-    out: list[Any] = [None] * len(system.terms)
-    for factor, F in zip(system.factors, factors, strict=True):
-        for term, where in zip(factor.terms, factor.slices, strict=True):
-            out[term] = y2 * (F[where, where] @ F[where, where].T)
-    return tuple(out)
 
 
 def _agree(folder: Path, what: str, stored: float, now: float, *, scale: float = 1.0) -> None:
