@@ -6,14 +6,13 @@ Dask is imported only when a runner needs it; the default runner never does.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from mixedflow.errors import ConfigError, MixedflowError, did_you_mean, listing
-from mixedflow.parallel.threads import limit_loaded_libraries, thread_environment
+from mixedflow.parallel.threads import thread_environment
 
 RunnerKind = Literal["synchronous", "threads", "processes", "address"]
 RUNNER_KINDS: tuple[str, ...] = get_args(RunnerKind)
@@ -116,6 +115,8 @@ def _connected(runner: Runner) -> Iterator[Runner]:
         "distributed.comm.timeouts.connect": CONNECT_TIMEOUT,
         "distributed.admin.tick.limit": "60s",
         "distributed.worker.profile.enabled": False,
+        "distributed.scheduler.http.routes": ["distributed.http.health"],
+        "distributed.worker.http.routes": ["distributed.http.health"],
     }
     with dask.config.set(settings), ExitStack() as stack:
         client = stack.enter_context(_client(runner, stack))
@@ -152,17 +153,8 @@ def _local_workers(runner: Runner) -> Any:
             protocol="tcp",
             dashboard_address=None,
             worker_dashboard_address=None,
+            scheduler_kwargs={"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
             silence_logs=40,
         )
     except (OSError, RuntimeError) as error:
         raise WorkerError(f"local workers cannot be started: {error}") from error
-
-
-def usable_cores() -> int:
-    """Return the cores that this process may use (its affinity, not the machine's)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-
-
-def hold_threads(threads: int) -> None:
-    """Hold the libraries of this process to ``threads``."""
-    limit_loaded_libraries(threads)

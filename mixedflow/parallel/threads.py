@@ -26,18 +26,3 @@ def thread_environment(threads: int) -> dict[str, str]:
 def set_thread_environment(threads: int) -> None:
     """Set the variables in this process; to be called before numpy is imported."""
     os.environ.update(thread_environment(threads))
-
-
-def limit_loaded_libraries(threads: int) -> None:
-    """Hold libraries that are loaded already to ``threads``: Arrow's pool and Numba's."""
-    import sys
-
-    count = max(threads, 1)
-    if "pyarrow" in sys.modules:
-        import pyarrow as pa
-
-        pa.set_cpu_count(count)
-    if "numba" in sys.modules:
-        import numba
-
-        numba.set_num_threads(min(count, int(os.environ.get("NUMBA_NUM_THREADS", count))))

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from operator import add
 
 import numpy as np
+import psutil
 import pytest
 
 from mixedflow.errors import ConfigError, DataError
 from mixedflow.parallel import (
     SYNCHRONOUS,
+    Runner,
     WorkerError,
     aligned,
     map_each,
@@ -94,22 +96,24 @@ def test_order_matters_for_these_numbers() -> None:
     assert not np.array_equal(one.values, plain.values)
 
 
-def test_local_workers_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_workers_give_the_same_bits(workers: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     one = map_reduce(rough, 37, add)
     seen: list[int] = []
-    with open_runner("processes", workers=2, threads_per_worker=1, memory_limit=2 << 30) as runner:
-        assert runner.client.scheduler.address.startswith("tcp://127.0.0.1:")
-        workers = runner.client.scheduler_info()["workers"]
-        assert all(name.startswith("tcp://127.0.0.1:") for name in workers)
-        two = map_reduce(rough, 37, add, runner=runner, on_done=lambda a, _: seen.append(a))
-        monkeypatch.setattr("mixedflow.parallel.distributed_tasks.batches", lambda n: batches(n, 5))
-        few = map_reduce(rough, 37, add, runner=runner)
-        each = map_each(rough, 6, runner=runner)
-        with pytest.raises(DataError) as caught:
-            map_reduce(refuse, 37, add, runner=runner)
-        threads = runner.client.submit(_threads).result()
-        with open_runner("address", address=runner.client.scheduler.address) as again:
-            three = map_reduce(rough, 37, add, runner=again)
+    runner = workers
+    assert runner.client.scheduler.address.startswith("tcp://127.0.0.1:")
+    process = psutil.Process()
+    family = [process, *process.children(recursive=True)]
+    sockets = [s for p in family for s in p.net_connections("inet") if s.status == "LISTEN"]
+    assert {s.laddr.ip for s in sockets} == {"127.0.0.1"}
+    two = map_reduce(rough, 37, add, runner=runner, on_done=lambda a, _: seen.append(a))
+    monkeypatch.setattr("mixedflow.parallel.distributed_tasks.batches", lambda n: batches(n, 5))
+    few = map_reduce(rough, 37, add, runner=runner)
+    each = map_each(rough, 6, runner=runner)
+    with pytest.raises(DataError) as caught:
+        map_reduce(refuse, 37, add, runner=runner)
+    threads = runner.client.submit(_threads).result()
+    with open_runner("address", address=runner.client.scheduler.address) as again:
+        three = map_reduce(rough, 37, add, runner=again)
     assert np.array_equal(one.values, two.values)
     assert np.array_equal(one.values, few.values)
     assert np.array_equal(one.values, three.values)
@@ -168,3 +172,20 @@ def test_default_runner_never_imports_dask() -> None:
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert SYNCHRONOUS.kind == "synchronous"
+
+
+def die(index: int) -> Sums:
+    import os
+
+    if index == 3:
+        os._exit(1)
+    return rough(index)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_for_good_is_one_sentence() -> None:
+    with (
+        open_runner("processes", workers=2) as runner,
+        pytest.raises(WorkerError, match="a worker died several times at the same work"),
+    ):
+        map_reduce(die, 6, add, runner=runner)
