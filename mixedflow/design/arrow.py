@@ -124,6 +124,14 @@ def numbers(column: pa.ChunkedArray) -> Float:
     return np.asarray(values, dtype=np.float64)
 
 
+def stored_numbers(column: pa.ChunkedArray) -> Any:
+    """Return the column as numpy of its own number type, without a copy where it has no nulls."""
+    kind = column.type
+    if column.null_count or not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        return numbers(column)
+    return joined(column).to_numpy(zero_copy_only=False)
+
+
 def not_numbers(column: pa.ChunkedArray) -> tuple[int, int, int, str]:
     """Count a text column's values, those that are no numbers, and find the first of these."""
     coded: Any = joined(column)

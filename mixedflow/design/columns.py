@@ -12,19 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 
-from mixedflow.design.arrow import numbers
+from mixedflow.design.arrow import numbers, stored_numbers
 from mixedflow.design.contrasts import Coding, contrast_coding
 from mixedflow.design.evaluate import State, evaluate, state_key
 from mixedflow.design.formula import LinearPart
 from mixedflow.design.levels import LevelIndex, LevelSet
 from mixedflow.design.safety import Call, Expression, take_apart
 from mixedflow.design.transforms import apply_basis, basis_fields
-from mixedflow.design.types import Float, Int
+from mixedflow.design.types import Float, Int, Pieces
 
 INTERCEPT = "(Intercept)"
 
@@ -206,6 +206,16 @@ class Rows:
         """Return the values that a basis is built on, (n,)."""
         data = {name: self.numbers(name) for name in expression.names}
         return evaluate(call.argument, data, {})
+
+    def pieces(self, column: Column) -> Pieces:
+        """Return the factors of a column as they are stored: no copy of a plain number column."""
+        return tuple(self._piece(piece) for piece in column.pieces)
+
+    def _piece(self, piece: Piece) -> Any:
+        expression = piece.expression
+        if expression.kind == "column" and not self.learned.is_category(expression):
+            return stored_numbers(self.table.column(expression.names[0]))
+        return self.values(expression, reduced=piece.reduced)[:, piece.field]
 
     def matrix(self, columns: Sequence[Column]) -> Float:
         """Return the columns, (n, p), row by row in memory."""

@@ -21,6 +21,7 @@ from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec, check_columns
 from mixedflow.design.types import (
     DesignBlock,
+    DesignColumns,
     DesignInfo,
     FactorDesign,
     Float,
@@ -111,6 +112,43 @@ class Encoder:
         An unseen level of a grouping factor is an :class:`UnknownLevelError`, or code -1 where
         ``new_levels`` is ``allow``.
         """
+        check, kept, missing = self._opened(table, where, response=response)
+        offset = self._offset(check)
+        return DesignBlock(
+            X=self._matrix(self._plan.x, check),
+            y=self._response(check, offset) if response else np.empty((check.rows.n, 0)),
+            Z=tuple(self._matrix(columns, check) for columns in self._plan.z),
+            codes=self._codes(check, new_levels),
+            weights=self._weights(check) if response else None,
+            offset=offset,
+            rows_in=table.num_rows,
+            kept=kept,
+            missing=missing,
+        )
+
+    def columns(self, table: pa.Table, *, where: PartitionPlace | None = None) -> DesignColumns:
+        """Encode a partition without any matrix: the factors of every column, as they are stored.
+
+        Finiteness is not looked at; sums of the columns show whether :meth:`encode` has to say which
+        row it is.
+        """
+        check, _, missing = self._opened(table, where, response=True)
+        offset = self._offset(check)
+        return DesignColumns(
+            n=check.rows.n,
+            x=tuple(check.rows.pieces(column) for column in self._plan.x),
+            y=(self._response(check, offset)[:, 0],),
+            z=tuple(tuple(check.rows.pieces(c) for c in columns) for columns in self._plan.z),
+            codes=self._codes(check, "error"),
+            weights=self._weights(check),
+            rows_in=table.num_rows,
+            missing=missing,
+        )
+
+    def _opened(
+        self, table: pa.Table, where: PartitionPlace | None, *, response: bool
+    ) -> tuple[_Check, Mask, dict[str, int]]:
+        """Return the complete rows, which rows they are, and how many lack what."""
         place = where or PartitionPlace("the data")
         names = list(self.variables(response=response))
         _check_present(self.spec, names, table, place.source)
@@ -120,25 +158,15 @@ class Encoder:
         lacking = {n: int(mask.sum()) for n, mask in missing.items() if mask is not None}
         self._check_missing(missing, place)
         complete = table if kept.all() else table.filter(pa.array(kept))
-        rows = Rows(complete, self._learned, self._indices)
-        check = _Check(rows, np.flatnonzero(kept), place)
+        check = _Check(Rows(complete, self._learned, self._indices), np.flatnonzero(kept), place)
         for expression in self.spec.linear_expressions:
             self._check_levels(expression, check)
             self._check_bounds(expression, check)
-        codes = tuple(
+        return check, kept, lacking
+
+    def _codes(self, check: _Check, new_levels: NewLevels) -> tuple[Int, ...]:
+        return tuple(
             self._factor_codes(k, check, new_levels) for k in range(len(self.schema.factors))
-        )
-        offset = self._offset(check)
-        return DesignBlock(
-            X=self._matrix(self._plan.x, check),
-            y=self._response(check, offset) if response else np.empty((rows.n, 0)),
-            Z=tuple(self._matrix(columns, check) for columns in self._plan.z),
-            codes=codes,
-            weights=self._weights(check) if response else None,
-            offset=offset,
-            rows_in=table.num_rows,
-            kept=kept,
-            missing=lacking,
         )
 
     def _check_missing(self, missing: Mapping[str, Mask | None], place: PartitionPlace) -> None:

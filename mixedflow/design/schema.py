@@ -102,6 +102,18 @@ class Schema:
 def finish_schema(spec: ModelSpec, summary: PartitionSummary) -> Schema:
     """Judge the summary of all rows, fix levels and states, and choose the pilots."""
     check_summary(spec, summary)
+    schema = _assembled(spec, summary)
+    check_learned(spec, schema, summary)
+    return replace(schema, pilots=learn_pilots(spec, schema, summary))
+
+
+def provisional_schema(spec: ModelSpec, summary: PartitionSummary) -> Schema:
+    """Return the schema that some of the rows would give, unjudged: for its pilots."""
+    schema = _assembled(spec, summary)
+    return replace(schema, pilots=learn_pilots(spec, schema, summary))
+
+
+def _assembled(spec: ModelSpec, summary: PartitionSummary) -> Schema:
     kinds = _kinds(spec, summary)
     messages: list[str] = []
     levels = {n: _ordered(spec, n, v, messages) for n, v in summary.levels.items()}
@@ -111,7 +123,7 @@ def finish_schema(spec: ModelSpec, summary: PartitionSummary) -> Schema:
         for name, variables in factors
         if len(variables) > 1
     }
-    schema = Schema(
+    return Schema(
         design_key=spec.design_key(kinds),
         source=summary.source,
         rows_in=summary.rows_in,
@@ -126,8 +138,6 @@ def finish_schema(spec: ModelSpec, summary: PartitionSummary) -> Schema:
         pilots=_no_pilots(),
         messages=(*_dropped_rows(summary), *messages),
     )
-    check_learned(spec, schema, summary)
-    return replace(schema, pilots=learn_pilots(spec, schema, summary))
 
 
 def _no_pilots() -> Pilots:

@@ -6,6 +6,7 @@ Stands at "Rows become columns" in ``docs/algorithm.md``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,4 +122,34 @@ class DesignBlock:
     offset: Float | None
     rows_in: int
     kept: NDArray[np.bool_]
+    missing: dict[str, int]
+
+
+Pieces = tuple[Any, ...]
+"""Arrays (n,) of any number type whose product is a column; none is the constant."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DesignColumns:
+    """One partition's columns before they are multiplied out, rows with missing values left out.
+
+    Attributes
+    ----------
+    n : rows
+    x : factors of every column of X
+    y : one (n,) array a trait, less its offset
+    z : for every grouping factor the factors of its columns
+    codes : one (n,) array of level indices a factor
+    weights : (n,) known weights, or None
+    rows_in : rows of the partition before missing values were dropped
+    missing : column -> number of rows dropped in which it was missing
+    """
+
+    n: int
+    x: tuple[Pieces, ...]
+    y: tuple[Any, ...]
+    z: tuple[tuple[Pieces, ...], ...]
+    codes: tuple[Int, ...]
+    weights: Float | None
+    rows_in: int
     missing: dict[str, int]
