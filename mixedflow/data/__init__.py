@@ -1,6 +1,13 @@
 """Sources of rows: files and frames become partitions with declared types."""
 
-from mixedflow.data.atomic import atomic_file, atomic_folder, atomic_write_bytes, atomic_write_text
+from mixedflow.data.atomic import (
+    atomic_file,
+    atomic_folder,
+    atomic_write_bytes,
+    atomic_write_text,
+    check_folder,
+    check_place,
+)
 from mixedflow.data.columns import ColumnKind, Level, Place
 from mixedflow.data.open import open_source
 from mixedflow.data.prepared import PreparedData, PreparedManifest
@@ -17,5 +24,7 @@ __all__ = [
     "atomic_folder",
     "atomic_write_bytes",
     "atomic_write_text",
+    "check_folder",
+    "check_place",
     "open_source",
 ]

@@ -8,11 +8,15 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
 
 from mixedflow.errors import OutputError
+
+LEFT_BEHIND = (".*.new-*", ".*.old-*", ".snakemake_timestamp")
+"""What a killed run leaves beside its results, and Snakemake's own mark: ours to replace."""
 
 
 def _sibling(path: Path, role: str) -> Path:
@@ -60,9 +64,12 @@ def atomic_write_text(path: str | Path, text: str) -> None:
     atomic_write_bytes(path, text.encode("utf-8"))
 
 
-def _forget(path: Path) -> None:
+def _forget(path: Path, *parents: Path) -> None:
+    """Delete what was begun, and those of its parents that were made for it."""
     try:
         _remove(path)
+        for parent in parents:
+            parent.rmdir()
     except OSError:
         return
 
@@ -84,12 +91,51 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def check_folder(path: str | Path, own: Sequence[str]) -> None:
+    """Raise, before any work, where a folder of results cannot be written or would destroy others.
+
+    Parameters
+    ----------
+    path : the folder to write
+    own : patterns of the names that such a folder holds; one that holds anything else is not ours
+
+    Raises
+    ------
+    OutputError
+        when the place is a file, holds other files, or no folder can be made there
+    """
+    target = Path(path)
+    if target.is_dir():
+        names = sorted(p.name for p in target.iterdir())
+        others = [n for n in names if not any(fnmatch(n, o) for o in (*own, *LEFT_BEHIND))]
+        if others:
+            raise OutputError(
+                f"'{target}' cannot be written: the folder holds '{others[0]}', which is no result "
+                "of mixedflow and would be lost; name an empty or a new folder"
+            )
+    check_place(target)
+    if os.path.lexists(target) and not target.is_dir():
+        raise OutputError(f"'{target}' cannot be written: a file of that name is there")
+
+
+def check_place(path: str | Path) -> None:
+    """Raise, before any work, where no file can be made at a path."""
+    target = Path(path)
+    there = next(place for place in (target, *target.absolute().parents) if os.path.lexists(place))
+    if not there.exists():
+        raise OutputError(f"'{target}' cannot be written: '{there}' is a link to nothing")
+    if there != target and not there.is_dir():
+        raise OutputError(f"'{target}' cannot be written: '{there.name}' is a file, not a folder")
+    if not os.access(there if there.is_dir() else there.parent, os.W_OK):
+        raise OutputError(f"'{target}' cannot be written: permission denied")
+
+
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path, own: Sequence[str] = ("*",)) -> Iterator[Path]:
     """Give a temporary folder; it becomes ``path`` when the body succeeds, else it is removed.
 
     A folder that stood at ``path`` is replaced as a whole: at no time does a mixture of old and
-    new files carry the name.
+    new files carry the name. It must be one of ours: empty, or with names like ``own`` alone.
 
     Raises
     ------
@@ -97,7 +143,9 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         when the place cannot be written, or the body fails with an ``OSError``
     """
     target = Path(path)
+    check_folder(target, own)
     temporary = _sibling(target, "new")
+    made = [place for place in target.parents if not place.exists()]
     try:
         temporary.mkdir(parents=True)
     except OSError as error:
@@ -106,10 +154,10 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         yield temporary
         _replace_folder(temporary, target)
     except OSError as error:
-        _forget(temporary)
+        _forget(temporary, *made)
         raise _cannot_write(target, error) from error
     except BaseException:
-        _forget(temporary)
+        _forget(temporary, *made)
         raise
 
 

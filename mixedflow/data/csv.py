@@ -16,12 +16,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mixedflow.data.columns import Declarations, Place, plan_columns
+from mixedflow.data.columns import ColumnRule, Declarations, Place, plan_columns
 from mixedflow.data.csv_text import CsvLayout, read_layout, text_batches
 from mixedflow.data.csv_types import (
     ColumnVotes,
     Guess,
-    convert,
+    declared_number,
     declared_numbers,
     loses_text,
     nominal_schema,
@@ -126,14 +126,25 @@ def _read_small(
     votes = _votes(layout, declarations)
     numbers = declared_numbers(layout.names, declarations)
     place = Place(str(layout.path), 0, 1)
-    columns = []
-    for name in layout.names:
-        whole = text[name].combine_chunks()
-        votes[name].look(whole)
-        columns.append(convert(whole, votes[name].guess, numbers.get(name), place))
+    columns = _convert(text, votes, numbers, place)
     schema = nominal_schema({name: vote.guess for name, vote in votes.items()})
     table = pa.table(columns, names=list(layout.names))
     return CsvFrame(layout, table, schema, declarations, partition_rows)
+
+
+def _convert(
+    text: pa.Table, votes: dict[str, ColumnVotes], numbers: dict[str, ColumnRule], place: Place
+) -> list[pa.Array]:
+    """Return the columns of a table of text as what they are so far, narrowing ``votes``."""
+    columns = []
+    for name in text.column_names:
+        whole = text[name].combine_chunks()
+        rule = numbers.get(name)
+        if rule is None:
+            columns.append(votes[name].look(whole))
+        else:
+            columns.append(declared_number(whole, rule, place))
+    return columns
 
 
 def _check_rows(layout: CsvLayout, pieces: int) -> None:
@@ -177,13 +188,10 @@ def _write_parts(
     first = 0
     for text in _tables_of(layout, rows):
         place = Place(str(layout.path), first, 1)
-        columns = []
-        for name in layout.names:
-            whole = text[name].combine_chunks()
-            votes[name].look(whole)
-            columns.append(convert(whole, votes[name].guess, numbers.get(name), place))
+        columns = _convert(text, votes, numbers, place)
         part = pa.table(columns, names=list(layout.names))
-        pq.write_table(part, folder / f"part-{len(stored):06d}.parquet", compression="zstd")
+        path = folder / f"part-{len(stored):06d}.parquet"
+        pq.write_table(part, path, compression="lz4", use_dictionary=False)
         stored.append({name: vote.guess for name, vote in votes.items()})
         first += text.num_rows
     return stored
