@@ -7,7 +7,8 @@ never wait for a compiler. Both give the same sums up to rounding.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -18,30 +19,42 @@ from mixedflow.crossproducts.types import (
     KeyedSums,
     PairSums,
 )
-from mixedflow.design.types import DesignBlock, DesignInfo, Float, Int
+from mixedflow.design.types import DesignBlock, DesignColumns, DesignInfo, Float, Int, Pieces
 
 COMPILE_ABOVE = 50_000
 """Rows above which the compiled kernel pays for its start."""
 
+TILE = 4096
+"""Rows that are multiplied out at a time; a tile of ten columns stays in the cache."""
+
 KernelChoice = Literal["auto", "numpy", "numba"]
-
-
-class _Rows(NamedTuple):
-    """What every factor of a partition is multiplied with: [X y] (n, P + t), weights (n,), P."""
-
-    XY: Float
-    w: Float
-    P: int
 
 
 def condense_block(
     block: DesignBlock, info: DesignInfo, *, kernel: KernelChoice = "auto"
 ) -> CrossProducts:
+    """Return the sums of a partition whose columns are matrices; see :func:`condense_columns`."""
+    columns = DesignColumns(
+        n=block.y.shape[0],
+        x=tuple((column,) for column in block.X.T),
+        y=tuple(block.y.T),
+        z=tuple(tuple((column,) for column in Z.T) for Z in block.Z),
+        codes=block.codes,
+        weights=block.weights,
+        rows_in=block.rows_in,
+        missing=block.missing,
+    )
+    return condense_columns(columns, info, kernel=kernel)
+
+
+def condense_columns(
+    columns: DesignColumns, info: DesignInfo, *, kernel: KernelChoice = "auto"
+) -> CrossProducts:
     """Return [X y]'B[X y], Z'B[Z X y] of one partition; B = I, or diag(w) with weights.
 
     Parameters
     ----------
-    block : raw columns of the partition
+    columns : raw columns of the partition
     info : columns and pilots of the design
     kernel : "numpy", "numba", or "auto" by the number of rows
 
@@ -50,61 +63,126 @@ def condense_block(
     CrossProducts
         of the stored columns ``(column - shift) / scale`` (DESIGN 3.1, "Shift first").
     """
-    n = block.y.shape[0]
+    n = columns.n
     compiled = kernel == "numba" or (kernel == "auto" and n > COMPILE_ABOVE)
-    XY = _stored_xy(block, info)
-    Z = tuple(
-        np.ascontiguousarray((z - shift) / scale)
-        for z, shift, scale in zip(block.Z, info.pilots.z_shift, info.pilots.z_scale, strict=True)
-    )
-    weighted = XY if block.weights is None else XY * block.weights[:, None]
-    gram = XY.T @ weighted
-    P = XY.shape[1] - block.y.shape[1]
-    w = np.ones(n) if block.weights is None else block.weights
-    rows = _Rows(XY, w, P)
-    factors = tuple(
-        _factor_sums(codes, z, rows, factor.n_levels, compiled)
-        for codes, z, factor in zip(block.codes, Z, info.factors, strict=True)
-    )
+    work = _Work(columns, info, compiled=compiled)
+    step = TILE if compiled else max(n, 1)
+    for start in range(0, n, step):
+        work.add_rows(slice(start, min(n, start + step)))
+    weights = columns.weights
     sums = KeyedSums(
         n_obs=n,
-        sum_log_weight=0.0 if block.weights is None else float(np.log(block.weights).sum()),
-        XtBX=gram[:P, :P],
-        XtBy=gram[:P, P:],
-        ytBy=gram[P:, P:],
-        factors=factors,
-        pairs=_all_pairs(block, info, Z, w, compiled),
+        sum_log_weight=0.0 if weights is None else float(np.log(weights).sum()),
+        XtBX=work.gram[: work.P, : work.P],
+        XtBy=work.gram[: work.P, work.P :],
+        ytBy=work.gram[work.P :, work.P :],
+        factors=tuple(factor.sums(work.P) for factor in work.factors),
+        pairs={key: pair.sums() for key, pair in work.pairs.items()},
     )
-    return CrossProducts(info, {ONLY_KEY: sums}, block.rows_in, dict(block.missing))
+    return CrossProducts(info, {ONLY_KEY: sums}, columns.rows_in, dict(columns.missing))
 
 
-def _stored_xy(block: DesignBlock, info: DesignInfo) -> Float:
-    """Return [1? X y], shifted and scaled, as one row-major array."""
-    pilots = info.pilots
-    n, t = block.y.shape
-    lead = int(info.intercept is None)
-    p = block.X.shape[1]
-    out = np.empty((n, lead + p + t))
-    out[:, :lead] = 1.0
-    np.subtract(block.X, pilots.x_shift, out=out[:, lead : lead + p])
-    out[:, lead : lead + p] /= pilots.x_scale
-    np.subtract(block.y, pilots.y_shift, out=out[:, lead + p :])
-    out[:, lead + p :] /= pilots.y_scale
-    return out
+class _Work:
+    """Sums of one partition while tiles of its rows are added."""
+
+    def __init__(self, columns: DesignColumns, info: DesignInfo, *, compiled: bool) -> None:
+        pilots = info.pilots
+        lead = [((), 0.0, 1.0)] if info.intercept is None else []
+        x = zip(columns.x, pilots.x_shift, pilots.x_scale, strict=True)
+        y = zip(columns.y, pilots.y_shift, pilots.y_scale, strict=True)
+        self.xy = [*lead, *x, *(((values,), shift, scale) for values, shift, scale in y)]
+        self.P = len(lead) + len(columns.x)
+        self.width = len(self.xy)
+        self.gram = np.zeros((self.width, self.width))
+        self.columns = columns
+        self.factors = [
+            _FactorWork(
+                columns.codes[f],
+                list(zip(columns.z[f], pilots.z_shift[f], pilots.z_scale[f], strict=True)),
+                factor.n_levels,
+                self.width,
+            )
+            for f, factor in enumerate(info.factors)
+        ]
+        self.pairs = {
+            (f, h): _PairWork(self.factors[f], self.factors[h], info.factors[h].n_levels)
+            for f in range(len(self.factors))
+            for h in range(f + 1, len(self.factors))
+        }
+        self._add_factor, self._add_pair = _kernels(compiled=compiled)
+
+    def add_rows(self, rows: slice) -> None:
+        """Add the sums of a stretch of rows."""
+        XY = _tile(self.xy, rows)
+        weights = self.columns.weights
+        w = np.ones(len(XY)) if weights is None else weights[rows]
+        self.gram += XY.T @ (XY if weights is None else XY * w[:, None])
+        Z = [_tile(factor.columns, rows) for factor in self.factors]
+        for factor, z in zip(self.factors, Z, strict=True):
+            self._add_factor(factor.local[rows], z, XY, w, factor.ZtBZ, factor.ZtBXY)
+        for (f, h), pair in self.pairs.items():
+            self._add_pair(pair.local[rows], Z[f], Z[h], w, pair.ZtBZ)
 
 
-def _factor_sums(codes: Int, Z: Float, rows: _Rows, n_levels: int, compiled: bool) -> FactorSums:
-    XY, w, P = rows
-    levels, local = _local_levels(codes, n_levels)
-    m = len(levels)
-    if compiled:
-        from mixedflow.crossproducts.kernels import accumulate_factor
+StoredColumn = tuple[Pieces, float, float]
+"""A column's factors, its shift and its scale."""
 
-        ZtBZ, ZtBXY = np.zeros((m, Z.shape[1], Z.shape[1])), np.zeros((m, Z.shape[1], XY.shape[1]))
-        accumulate_factor(local, Z, XY, w, ZtBZ, ZtBXY)
-    else:
-        ZtBZ, ZtBXY = factor_twin(local, Z, XY, w, m)
-    return FactorSums(levels, ZtBZ, np.ascontiguousarray(ZtBXY[:, :, :P]), ZtBXY[:, :, P:].copy())
+
+class _FactorWork:
+    """Sums of one grouping factor over the levels that occur in the partition."""
+
+    def __init__(self, codes: Int, columns: list[StoredColumn], n_levels: int, width: int) -> None:
+        self.codes, self.columns = codes, columns
+        self.levels, self.local = _local_levels(codes, n_levels)
+        m, Q = len(self.levels), len(columns)
+        self.ZtBZ, self.ZtBXY = np.zeros((m, Q, Q)), np.zeros((m, Q, width))
+
+    def sums(self, P: int) -> FactorSums:
+        """Return them, X and y apart."""
+        ZtBX, ZtBy = self.ZtBXY[:, :, :P], self.ZtBXY[:, :, P:]
+        return FactorSums(self.levels, self.ZtBZ, np.ascontiguousarray(ZtBX), ZtBy.copy())
+
+
+class _PairWork:
+    """Sums of the pairs of levels of two factors that meet in the partition."""
+
+    def __init__(self, first: _FactorWork, second: _FactorWork, n_levels: int) -> None:
+        self.n_levels = n_levels
+        self.keys, local = np.unique(first.codes * n_levels + second.codes, return_inverse=True)
+        self.local = local.astype(np.int64, copy=False)
+        self.ZtBZ = np.zeros((len(self.keys), len(first.columns), len(second.columns)))
+
+    def sums(self) -> PairSums:
+        """Return them."""
+        return PairSums(self.keys // self.n_levels, self.keys % self.n_levels, self.ZtBZ)
+
+
+def _tile(columns: Sequence[StoredColumn], rows: slice) -> Float:
+    """Return (product of the factors - shift) / scale of a stretch of rows, (rows, columns)."""
+    tile = np.empty((rows.stop - rows.start, len(columns)))
+    for k, (pieces, shift, scale) in enumerate(columns):
+        if not pieces:
+            tile[:, k] = (1.0 - shift) / scale
+            continue
+        values = pieces[0][rows]
+        for other in pieces[1:]:
+            values = values * other[rows]
+        np.subtract(values, shift, out=tile[:, k])
+        if scale != 1.0:
+            tile[:, k] *= 1.0 / scale
+    return tile
+
+
+AddFactor = Callable[[Int, Float, Float, Float, Float, Float], None]
+AddPair = Callable[[Int, Float, Float, Float, Float], None]
+
+
+def _kernels(*, compiled: bool) -> tuple[AddFactor, AddPair]:
+    if not compiled:
+        return factor_twin, pair_twin
+    from mixedflow.crossproducts.kernels import accumulate_factor, accumulate_pair
+
+    return accumulate_factor, accumulate_pair
 
 
 def _local_levels(codes: Int, n_levels: int) -> tuple[Int, Int]:
@@ -121,52 +199,21 @@ def _local_levels(codes: Int, n_levels: int) -> tuple[Int, Int]:
     return levels.astype(np.int64), local.astype(np.int64)
 
 
-def factor_twin(local: Int, Z: Float, XY: Float, w: Float, m: int) -> tuple[Float, Float]:
-    """Return Z'BZ (m, Q, Q) and Z'B[X y] (m, Q, P + t) by weighted counts, a column at a time."""
-    Q, width = Z.shape[1], XY.shape[1]
-    ZtBZ, ZtBXY = np.empty((m, Q, Q)), np.empty((m, Q, width))
+def factor_twin(codes: Int, Z: Float, XY: Float, w: Float, ZtBZ: Float, ZtBXY: Float) -> None:
+    """Add Z'BZ (m, Q, Q) and Z'B[X y] (m, Q, P + t) by weighted counts, a column at a time."""
+    m, Q, width = ZtBXY.shape
     for a in range(Q):
         za = Z[:, a] * w
-        for b in range(a + 1):
-            ZtBZ[:, a, b] = ZtBZ[:, b, a] = np.bincount(local, za * Z[:, b], m)
+        for b in range(Q):
+            ZtBZ[:, a, b] += np.bincount(codes, za * Z[:, b], m)
         for c in range(width):
-            ZtBXY[:, a, c] = np.bincount(local, za * XY[:, c], m)
-    return ZtBZ, ZtBXY
+            ZtBXY[:, a, c] += np.bincount(codes, za * XY[:, c], m)
 
 
-def _all_pairs(
-    block: DesignBlock, info: DesignInfo, Z: tuple[Float, ...], w: Float, compiled: bool
-) -> dict[tuple[int, int], PairSums]:
-    count = len(Z)
-    return {
-        (f, h): _pair_sums(
-            (block.codes[f], block.codes[h]), (Z[f], Z[h]), w, info.factors[h].n_levels, compiled
-        )
-        for f in range(count)
-        for h in range(f + 1, count)
-    }
-
-
-def _pair_sums(
-    codes: tuple[Int, Int], Z: tuple[Float, Float], w: Float, width: int, compiled: bool
-) -> PairSums:
-    keys, local = np.unique(codes[0] * width + codes[1], return_inverse=True)
-    m = len(keys)
-    if compiled:
-        from mixedflow.crossproducts.kernels import accumulate_pair
-
-        ZtBZ = np.zeros((m, Z[0].shape[1], Z[1].shape[1]))
-        accumulate_pair(local.astype(np.int64), Z[0], Z[1], w, ZtBZ)
-    else:
-        ZtBZ = pair_twin(local, Z[0], Z[1], w, m)
-    return PairSums(keys // width, keys % width, ZtBZ)
-
-
-def pair_twin(local: Int, Zf: Float, Zh: Float, w: Float, m: int) -> Float:
-    """Return Z_f'B Z_h (m, Q_f, Q_h) by weighted counts."""
-    out = np.empty((m, Zf.shape[1], Zh.shape[1]))
+def pair_twin(codes: Int, Zf: Float, Zh: Float, w: Float, ZtBZ: Float) -> None:
+    """Add Z_f'B Z_h (m, Q_f, Q_h) by weighted counts."""
+    m = ZtBZ.shape[0]
     for a in range(Zf.shape[1]):
         za = Zf[:, a] * w
         for b in range(Zh.shape[1]):
-            out[:, a, b] = np.bincount(local, za * Zh[:, b], m)
-    return out
+            ZtBZ[:, a, b] += np.bincount(codes, za * Zh[:, b], m)

@@ -20,11 +20,12 @@ from mixedflow.design.types import DesignInfo, FactorDesign, Pilots
 from mixedflow.errors import StoredFileError
 
 FORMAT_VERSION = 1
+OWN_FILES = ("arrays.npz", "manifest.json")
 
 
 def save_crossproducts(sums: CrossProducts, folder: Path | str) -> None:
     """Write the sums to a folder; it appears whole or not at all."""
-    with atomic_folder(Path(folder)) as place:
+    with atomic_folder(Path(folder), OWN_FILES) as place:
         arrays = _arrays_of(sums)
         np.savez(place / "arrays.npz", allow_pickle=False, **arrays)
         manifest = {

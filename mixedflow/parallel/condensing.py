@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 import mixedflow
-from mixedflow.crossproducts.condense import condense_block
+from mixedflow.crossproducts.condense import condense_block, condense_columns
 from mixedflow.crossproducts.storage import load_crossproducts, save_crossproducts
 from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.data.atomic import atomic_write_text
@@ -131,8 +131,16 @@ def _place(source: Source, index: int) -> PartitionPlace:
 
 def _condense_partition(encoder: Encoder, source: Source, index: int) -> CrossProducts:
     table = source.read(index, encoder.variables())
-    block = encoder.encode(table, where=_place(source, index))
-    return condense_block(block, encoder.info)
+    place = _place(source, index)
+    return _condense_table(encoder, table, place)
+
+
+def _condense_table(encoder: Encoder, table: pa.Table, place: PartitionPlace) -> CrossProducts:
+    """Return a partition's sums; where one is not finite, encoding says which row is to blame."""
+    sums = condense_columns(encoder.columns(table, where=place), encoder.info)
+    if not all(np.isfinite(part.XtBX).all() for part in sums.keyed.values()):
+        return condense_block(encoder.encode(table, where=place), encoder.info)
+    return sums
 
 
 def _piece(pieces: Pieces, encoder: Encoder, source: Source, index: int) -> CrossProducts:
