@@ -6,6 +6,7 @@ Stands at "The driver" in ``docs/algorithm.md``. Every option's allowed values s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 from mixedflow.errors import ConfigError, did_you_mean, listing
@@ -40,15 +41,13 @@ class FitControl:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.max_iter is not None and self.max_iter < 1:
-            raise ConfigError(f"max_iter must be 1 or more; found {self.max_iter}")
+        _check_count("max_iter", 1 if self.max_iter is None else self.max_iter, 1)
+        _check_count("threads", self.threads, 1)
+        _check_count("em_steps", self.em_steps, 0)
         for name in ("tolerance", "parameter_tolerance"):
-            if not 0 < getattr(self, name) < 1:
-                raise ConfigError(f"{name} must lie between 0 and 1; found {getattr(self, name)}")
-        if self.threads < 1:
-            raise ConfigError(f"threads must be 1 or more; found {self.threads}")
-        if self.em_steps < 0:
-            raise ConfigError(f"em_steps must be 0 or more; found {self.em_steps}")
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not 0 < float(value) < 1:
+                raise ConfigError(f"{name} must be a number between 0 and 1; found {value!r}")
         if self.solver not in SOLVERS:
             raise ConfigError(
                 f"solver '{self.solver}' is not known; allowed are {listing(SOLVERS)}"
@@ -60,6 +59,12 @@ class FitControl:
         if self.max_iter is not None:
             return self.max_iter
         return 20_000 if method in ("em", "px-em") else 200
+
+
+def _check_count(name: str, value: object, least: int) -> None:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or int(value) < least:  # type: ignore[call-overload]  # it is whole there
+        raise ConfigError(f"{name} must be a whole number, {least} or more; found {value!r}")
 
 
 def checked_method(method: str) -> Method:

@@ -27,6 +27,7 @@ from mixedflow.estimation.likelihood import evaluate
 from mixedflow.estimation.parameters import (
     VarianceParameters,
     at_floor,
+    check_residual_variance,
     start_parameters,
     term_scales,
 )
@@ -137,6 +138,7 @@ def run_driver(
         if moved is None:
             break
         step, after, halvings = moved
+        check_residual_variance(after.params.sigma2, evaluation.params.sigma2)
         row = TraceRow(
             iteration, step, after.minus2ll, *_UNSEEN, halvings, time.perf_counter() - began
         )

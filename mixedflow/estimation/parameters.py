@@ -15,12 +15,16 @@ from mixedflow.covariance.base import CovarianceStructure
 from mixedflow.covariance.registry import get_structure
 from mixedflow.design.types import Float
 from mixedflow.equations.system import ModelSystem
+from mixedflow.errors import FitError
 
 START_SHARE = 0.3
 """Share of the residual variance that each random column gets at the start."""
 
 FLOOR = 1e-7
 """Smallest relative pivot of a term's factor while iterating; zeros are made at the end."""
+
+VANISHING = 1e-13
+"""Share of a variance below which sums in double precision cannot tell it from zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,15 +125,38 @@ def at_floor(system: ModelSystem, params: VarianceParameters) -> NDArray[np.bool
 
 
 def start_parameters(system: ModelSystem) -> VarianceParameters:
-    """Return sigma2 from the fit without random effects and G_j = 0.3 sigma2 in every direction."""
+    """Return sigma2 from the fit without random effects and G_j = 0.3 sigma2 in every direction.
+
+    Raises
+    ------
+    FitError
+        if the fixed effects leave no residual variance.
+    """
     beta = np.linalg.solve(system.XtBX, system.XtBy)
-    rss = max(float(system.ytBy - system.XtBy @ beta), 0.0)
+    rss = float(system.ytBy - system.XtBy @ beta)
+    if not rss > VANISHING * system.ytBy:
+        raise FitError(
+            "the fixed effects reproduce the response exactly (up to rounding); no residual "
+            "variance is left to estimate"
+        )
     sigma2 = rss / (system.n_obs - system.p)
-    if not sigma2 > 0 or not np.isfinite(sigma2):
-        sigma2 = np.finfo(float).tiny ** 0.5
-    share = START_SHARE if system.terms else 0.0
     theta = tuple(
-        structure.start(share * sigma2 * guess)
+        structure.start(START_SHARE * sigma2 * guess)
         for structure, guess in zip(term_structures(system), term_scales(system), strict=True)
     )
-    return VarianceParameters(theta, float(np.log(sigma2 * (1.0 - share))))
+    return VarianceParameters(theta, float(np.log(sigma2 * (1.0 - START_SHARE))))
+
+
+def check_residual_variance(sigma2: float, before: float) -> None:
+    """Raise where the residual variance has vanished beside what it was without random effects.
+
+    Raises
+    ------
+    FitError
+        if the random effects reproduce what the fixed effects leave.
+    """
+    if not sigma2 > VANISHING * before:
+        raise FitError(
+            "fixed and random effects together reproduce the response exactly (up to rounding); no "
+            "residual variance is left to estimate"
+        )

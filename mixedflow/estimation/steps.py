@@ -18,6 +18,7 @@ from mixedflow.estimation.evaluation import AnyEvaluation, AnyMoments, FreeEntry
 from mixedflow.estimation.information import Information
 from mixedflow.estimation.parameters import (
     VarianceParameters,
+    check_residual_variance,
     pivot_floors,
     term_structures,
 )
@@ -62,6 +63,7 @@ def _m_step(
             S = F @ second[f][where, where] @ F.T
             theta[term] = structures[term].m_step(S, factor.n_levels)
     sigma2 = residual / (evaluation.precision * system.n_obs)
+    check_residual_variance(sigma2, evaluation.params.sigma2)
     return VarianceParameters(tuple(theta), float(np.log(sigma2)))
 
 
