@@ -123,7 +123,7 @@ def check_place(path: str | Path) -> None:
     target = Path(path)
     there = next(place for place in (target, *target.absolute().parents) if os.path.lexists(place))
     if not there.exists():
-        raise OutputError(f"'{target}' cannot be written: '{there}' is a link to nothing")
+        raise OutputError(f"'{target}' cannot be written: '{there.name}' is a link to nothing")
     if there != target and not there.is_dir():
         raise OutputError(f"'{target}' cannot be written: '{there.name}' is a file, not a folder")
     if not os.access(there if there.is_dir() else there.parent, os.W_OK):

@@ -217,6 +217,6 @@ def residual_pass(
     if folder is None:
         work = ResidualPart(source, encoder, columns, effects, None)
         return map_reduce(work, source.n_partitions, add_sums)
-    with atomic_folder(folder / FOLDER) as draft:
+    with atomic_folder(folder / FOLDER, ("part-*.parquet",)) as draft:
         work = ResidualPart(source, encoder, columns, effects, str(draft))
         return map_reduce(work, source.n_partitions, add_sums)

@@ -34,6 +34,7 @@ from mixedflow.parallel.parts import (
 from mixedflow.parallel.regroup import regroup
 from mixedflow.parallel.runner import SYNCHRONOUS, Runner
 
+OWN_FILES = ("manifest.json", "part-*.parquet")
 COPIES_IN_MEMORY = 8
 """A part is read, decoded, concatenated, sorted and encoded: copies that are there at once."""
 
@@ -81,7 +82,7 @@ def prepare(  # noqa: PLR0913, what a data set's configuration says
     part_rows = partition_rows or _part_rows(len(kept), limit, runner.workers)
     layout = Layout(source, kept, part_rows, rows, group, order)
     levels = source.declared_levels(kept)
-    with atomic_folder(out) as folder:
+    with atomic_folder(out, OWN_FILES) as folder:
         if group is None:
             done = _in_order(layout, folder, runner, on_done)
         else:

@@ -40,13 +40,14 @@ from mixedflow.results.fit_result import FitResult
 
 FORMAT = "mixedflow-fit"
 FORMAT_VERSION = 1
+OWN_FILES = ("fit.json", "ranef.parquet", "trace.parquet", "schema", "crossproducts")
 AGREEMENT = 1e-9
 """Relative difference between the stored and the recomputed log-likelihood that is rounding."""
 
 
 def save_fit(fit: FitResult, folder: Path) -> None:
     """Write a fit to a folder; it appears whole or not at all."""
-    with atomic_folder(folder) as place:
+    with atomic_folder(folder, OWN_FILES) as place:
         fit.schema.save(place / "schema")
         save_crossproducts(fit.crossproducts, place / "crossproducts")
         pq.write_table(_ranef_table(fit), place / "ranef.parquet")

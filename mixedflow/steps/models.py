@@ -14,6 +14,7 @@ from typing import Any
 
 from mixedflow import api
 from mixedflow.config import Config, ControlConfig, DaskConfig, DataConfig, ModelConfig, config_text
+from mixedflow.data import check_folder, check_place
 from mixedflow.design import Encoder, check_columns
 from mixedflow.diagnostics import Comparison, compare_models, diagnose, load_diagnostics
 from mixedflow.errors import ConfigError, StoredFileError
@@ -23,6 +24,7 @@ from mixedflow.parallel import Runner, condense, map_reduce
 from mixedflow.report import ModelSection, ReportInput, write_report
 from mixedflow.results.build import FitRequest, RowSource, fit_condensed
 from mixedflow.results.fit_result import FitResult
+from mixedflow.results.store import OWN_FILES
 from mixedflow.steps.opening import (
     MANIFEST,
     OnDone,
@@ -42,6 +44,8 @@ def fit_step(
     on_done: OnDone | None = None,
 ) -> FitResult:
     """Fit a model from a condensed folder, or straight from data, and store it."""
+    if out is not None:
+        check_folder(out, OWN_FILES)
     request = _request(model, control, on_done)
     fit = _fit_from_sums(data, model, request) if is_design(Path(data.path)) else None
     if fit is None:
@@ -97,6 +101,7 @@ def diagnose_step(
     on_done: OnDone | None = None,
 ) -> None:
     """Run the second pass over the rows of a stored fit."""
+    check_place(out / "residuals.parquet")
     fit = api.load(fitted)
     source = source_of(data)
     with runner_of(dask) as runner:
@@ -113,6 +118,7 @@ def report_step(
     author: str | None = None,
 ) -> None:
     """Write the page about models, each a folder with ``fit`` and ``diagnostics``."""
+    check_place(out)
     sections = tuple(_section(folder, config) for folder in folders)
     head = config.report if config is not None else None
     content = ReportInput(

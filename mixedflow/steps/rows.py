@@ -9,12 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixedflow.config import DaskConfig, DataConfig
-from mixedflow.data import PreparedData
+from mixedflow.data import PreparedData, check_folder
 from mixedflow.design import ModelSpec, check_columns, make_spec
+from mixedflow.errors import OutputError
 from mixedflow.parallel import condense, prepare
-from mixedflow.steps.opening import OnDone, StoredDesign, runner_of, save_design, source_of
+from mixedflow.steps.opening import (
+    MANIFEST,
+    OnDone,
+    StoredDesign,
+    runner_of,
+    save_design,
+    source_of,
+)
 
 PIECES = "pieces"
+DESIGN_FILES = (MANIFEST, "schema", "crossproducts", PIECES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,10 @@ def prepare_step(
     data: DataConfig, out: Path, dask: DaskConfig, on_done: OnDone | None = None
 ) -> Prepared:
     """Write a data set as Parquet partitions; every column is kept, whatever models come."""
+    if Path(data.path).resolve().is_relative_to(out.resolve()):
+        raise OutputError(
+            f"'{out}' cannot be written: '{data.path}', which is to be read, is there"
+        )
     source = source_of(data)
     with runner_of(dask) as runner:
         manifest = prepare(
@@ -68,6 +81,7 @@ def condense_step(
 ) -> Condensed:
     """Write the cross-products of a design; pieces of partitions that are as before are reused."""
     spec = spec_of(formula, data, weights)
+    check_folder(out, DESIGN_FILES)
     source = source_of(data)
     check_columns(spec, source.columns(), source.name)
     with runner_of(dask) as runner:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mixedflow.data import atomic_file, atomic_folder, atomic_write_text
+from mixedflow.data import atomic_file, atomic_folder, atomic_write_text, check_folder
 from mixedflow.errors import OutputError
 
 
@@ -53,3 +53,23 @@ def test_unwritable_places_are_one_sentence(tmp_path: Path) -> None:
         pass
     with pytest.raises(OutputError, match="no space left"), atomic_folder(tmp_path / "o"):
         raise OSError(28, "No space left on device")
+
+
+def test_files_that_are_not_ours_are_never_replaced(tmp_path: Path) -> None:
+    place = tmp_path / "thesis"
+    place.mkdir()
+    (place / "chapter.tex").write_text("years of work")
+    with pytest.raises(OutputError, match="holds 'chapter.tex', which is no result of mixedflow"):
+        check_folder(place, ("fit.json",))
+    with (
+        pytest.raises(OutputError, match="a file of that name"),
+        atomic_folder(place / "chapter.tex"),
+    ):
+        pass
+    assert (place / "chapter.tex").read_text() == "years of work"
+
+
+def test_parents_made_for_a_failure_go_with_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no"), atomic_folder(tmp_path / "a" / "b" / "out"):
+        raise ValueError("no")
+    assert not list(tmp_path.iterdir())
