@@ -122,19 +122,31 @@ class WorkflowPlan:
 
 def make_plan(config: Config, where: str = "the configuration") -> WorkflowPlan:
     """Return the plan of a configuration; a formula that cannot be read is an error here."""
-    from mixedflow.design.spec import make_spec
-
     designs = {}
     for name, model in config.models.items():
         data = config.data[model.data]
         try:
-            spec = make_spec(
-                model.formula, weights=model.weights, levels=data.levels, missing=data.missing
-            )
+            designs[name] = _design_of(model, data)
         except FormulaError as fault:
             raise FormulaError(f"{where}: models.{name}.formula: {fault}") from None
-        designs[name] = spec.design_key()
     return WorkflowPlan(config, designs)
+
+
+def _design_of(model: ModelConfig, data: DataConfig) -> str:
+    """Return the key of a model's design, before any data are seen."""
+    from mixedflow.design.spec import make_spec
+
+    spec = make_spec(model.formula, weights=model.weights, levels=data.levels, missing=data.missing)
+    if not spec.parsed.random:
+        raise FormulaError(
+            f"'{model.formula}' has no random term; add at least one, such as (1 | group)"
+        )
+    return spec.design_key(_declared_categories(data))
+
+
+def _declared_categories(data: DataConfig) -> dict[str, str]:
+    """Return the columns that are known to be categories before any data are seen."""
+    return {name: "categorical" for name, kind in data.types.items() if kind == "category"}
 
 
 def commands_on_path() -> None:

@@ -29,7 +29,7 @@ from mixedflow.design import (
 from mixedflow.design.types import Int
 from mixedflow.equations.choice import EnginePlan, plan_engine
 from mixedflow.equations.engines import RandomPattern
-from mixedflow.errors import MixedflowError
+from mixedflow.errors import DataError, MixedflowError, did_you_mean, listing
 from mixedflow.parallel import learn_schema, map_reduce
 from mixedflow.steps.opening import OnDone, source_of
 from mixedflow.steps.rows import spec_of
@@ -133,7 +133,10 @@ def check_step(
 ) -> list[ModelPlan]:
     """Check configuration, formulas and data, and return what a run would do."""
     make_plan(config, where)
-    sources = {name: source_of(_placed(data, directory)) for name, data in config.data.items()}
+    sources = {
+        name: _checked_source(data, directory, f"{where}: data.{name}")
+        for name, data in config.data.items()
+    }
     learned: dict[tuple[str, str], Schema] = {}
     plans = []
     for name, model in config.models.items():
@@ -155,9 +158,21 @@ def _sharing(one: ModelPlan, plans: Sequence[ModelPlan]) -> tuple[str, ...]:
     return tuple(p.name for p in plans if p.schema is one.schema and p.name != one.name)
 
 
-def _placed(data: DataConfig, directory: Path) -> DataConfig:
-    """Return the data set with its path as seen from here."""
-    return data.model_copy(update={"path": str(directory / data.path)})
+def _checked_source(data: DataConfig, directory: Path, where: str) -> Source:
+    """Open a data set, its path as seen from here; every column that is named must be there."""
+    try:
+        source = source_of(data.model_copy(update={"path": str(directory / data.path)}))
+    except MixedflowError as fault:
+        raise type(fault)(f"{where}: {fault}") from None
+    columns = source.columns()
+    named = [("group", data.group), ("order", data.order)]
+    for key, name in [*named, *(("units", column) for column in data.units)]:
+        if name is not None and name not in columns:
+            raise DataError(
+                f"{where}.{key}: {source.name} has no column '{name}'"
+                f"{did_you_mean(name, columns)}; it has {listing(columns)}"
+            )
+    return source
 
 
 def _learn(

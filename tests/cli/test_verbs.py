@@ -123,6 +123,8 @@ def test_init_does_not_overwrite(tmp_path, capsys, monkeypatch):
         ("sleepstudy.csv", "sleepstudi.csv", "does not exist; did you mean 'sleepstudy.csv'?"),
         ("Days || Subject", "Days || Days) + (1 | Reaction", "models.independent"),
         ("Subject: category", "Subjekt: category", "Subjekt"),
+        ("Days: d", "Tage: d", "data.sleepstudy.units"),
+        ("    units:", "    group: Subjekt\n    units:", "did you mean 'Subject'?"),
     ],
 )
 def test_check_finds_what_does_not_fit(tmp_path, capsys, old, new, message):

@@ -86,6 +86,24 @@ def test_a_formula_that_cannot_be_read_names_its_model():
         )
 
 
+def test_a_model_without_a_random_term_is_refused():
+    models = {"m": {"data": "d", "formula": "y ~ x"}}
+    with pytest.raises(FormulaError, match=r"models\.m\.formula: 'y ~ x' has no random term"):
+        plan_of(models=models)
+
+
+def test_declared_categories_tell_designs_apart():
+    """``(c | g)`` and ``(c || g)`` code a category differently, and a number alike."""
+    models = {
+        "us": {"data": "d", "formula": "y ~ 1 + (c | g)"},
+        "diag": {"data": "d", "formula": "y ~ 1 + (c || g)"},
+    }
+    number = plan_of(models=models)
+    assert number.designs["us"] == number.designs["diag"]
+    category = plan_of(models=models, data={"d": {"path": "d.csv", "types": {"c": "category"}}})
+    assert category.designs["us"] != category.designs["diag"]
+
+
 def test_data_files_are_the_files_that_are_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = Path("parts")
