@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixedflow.api import require_random_term
 from mixedflow.config import DaskConfig, DataConfig
 from mixedflow.data import PreparedData, check_folder
 from mixedflow.design import ModelSpec, check_columns, make_spec
@@ -67,7 +68,9 @@ def prepare_step(
 
 def spec_of(formula: str, data: DataConfig, weights: str | None) -> ModelSpec:
     """Return the description of a model on a data set."""
-    return make_spec(formula, weights=weights, levels=data.levels, missing=data.missing)
+    spec = make_spec(formula, weights=weights, levels=data.levels, missing=data.missing)
+    require_random_term(spec)
+    return spec
 
 
 def condense_step(
