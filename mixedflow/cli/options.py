@@ -5,6 +5,7 @@ Stands outside the equations of ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,3 +107,11 @@ def _section(name: str, given: Mapping[str, Any]) -> Any:
 
     content = {key: value for key, value in given.items() if value is not None}
     return checked(getattr(config, name), content, COMMAND_LINE)
+
+
+def hold_threads(threads: int) -> None:
+    """Hold the numerical libraries to what the step was given, unless they are loaded already."""
+    from mixedflow.parallel import set_thread_environment
+
+    if "numpy" not in sys.modules:
+        set_thread_environment(threads)

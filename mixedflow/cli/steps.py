@@ -64,6 +64,7 @@ def prepare(  # noqa: PLR0913 - one argument an option
         address=address,
         scheduler_file=scheduler_file,
     )
+    opt.hold_threads(threads)
     from mixedflow.steps import prepare_step
 
     with console.progress("prepare") as advance:
@@ -96,6 +97,7 @@ def condense(  # noqa: PLR0913 - one argument an option
         address=address,
         scheduler_file=scheduler_file,
     )
+    opt.hold_threads(threads)
     from mixedflow.steps import condense_step
 
     with console.progress("condense") as advance:
@@ -120,6 +122,9 @@ def fit(  # noqa: PLR0913 - one argument an option
     tolerance: Annotated[
         float | None, typer.Option("--tolerance", help="Convergence tolerance.")
     ] = None,
+    threads: Annotated[
+        int, typer.Option("--threads", help="Threads of the numerical libraries.")
+    ] = 1,
     allow_nonconverged: Annotated[
         bool, typer.Option("--allow-nonconverged", help="Exit with 0 instead of 3.")
     ] = False,
@@ -136,6 +141,7 @@ def fit(  # noqa: PLR0913 - one argument an option
         data="data", formula=formula, reml=reml, method=method, weights=weights
     )
     control = opt.control_config(max_iter=max_iter, tolerance=tolerance)
+    opt.hold_threads(threads)
     from mixedflow.steps import fit_step
 
     with console.progress("fit") as advance:
@@ -170,6 +176,7 @@ def diagnose(  # noqa: PLR0913 - one argument an option
         address=address,
         scheduler_file=scheduler_file,
     )
+    opt.hold_threads(threads)
     from mixedflow.steps import diagnose_step
 
     with console.progress("diagnose") as advance:

@@ -28,4 +28,5 @@ rule fit:
     message:
         "Fitting the model {wildcards.model}"
     shell:
-        "mixedflow fit {params.design:q} {params.options} --out {params.out:q} > {log:q} 2>&1"
+        "mixedflow fit {params.design:q} {params.options} --threads {threads}"
+        " --out {params.out:q} > {log:q} 2>&1"
