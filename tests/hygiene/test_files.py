@@ -57,7 +57,7 @@ def test_sections_that_modules_stand_at_are_in_the_document():
     wrong = []
     for path in MODULES:
         text = " ".join((ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split())
-        for section in re.findall(r'Stands (?:at|before|after) "([^"]+)"', text):
+        for section in re.findall(r'Stands (?:at|before|after) "([^"]+)"(?! in ``docs/lay)', text):
             if not any(section in heading for heading in headings):
                 wrong.append(f"{path.relative_to(ROOT)}: {section}")
     assert not wrong
