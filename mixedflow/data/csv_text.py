@@ -24,6 +24,8 @@ from mixedflow.errors import SourceError
 
 MISSING = ("", "NA", "NaN", "nan", "null", "NULL")
 BLOCK_BYTES = 1 << 24
+TAIL_BYTES = 1000
+"""End of the file in which the closing mark of its last value must stand."""
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
@@ -132,9 +134,27 @@ def text_batches(layout: CsvLayout) -> Iterator[pa.RecordBatch]:
                 handle = stack.enter_context(pa.CompressedInputStream(handle, "gzip"))
             read = pv.ReadOptions(block_size=BLOCK_BYTES)
             reader = stack.enter_context(pv.open_csv(handle, read, parse, convert))
-            yield from (batch for batch in reader if batch.num_rows)
+            last = None
+            for batch in reader:
+                if batch.num_rows:
+                    yield (last := batch)
+            if last is not None:
+                _check_end(layout, last)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise _explain(layout, error) from error
+
+
+def _check_end(layout: CsvLayout, last: pa.RecordBatch) -> None:
+    """Raise where a quotation mark that is never closed has made one value of the rest of the file."""
+    value = last.column(last.num_columns - 1)[-1].as_py()
+    if value is None or "\n" not in value.replace("\r", "\n"):
+        return
+    tail = b""
+    with _open_bytes(layout.path, layout.compressed) as handle:
+        while piece := handle.read(BLOCK_BYTES):
+            tail = (tail + piece)[-TAIL_BYTES:]
+    if not tail.rstrip().endswith(b'"'):
+        raise _ragged(layout, "a quotation mark is never closed")
 
 
 def _explain(layout: CsvLayout, error: Exception) -> SourceError:
@@ -173,12 +193,19 @@ def _ragged(layout: CsvLayout, text: str) -> SourceError:
     wanted = len(layout.names)
     with _open_bytes(layout.path, layout.compressed) as raw:
         lines = io.TextIOWrapper(raw, "utf-8-sig", errors="replace", newline="")
-        reader = csv.reader(lines, delimiter=layout.delimiter)
-        for values in reader:
-            if values and len(values) != wanted:
-                plural = "value" if len(values) == 1 else "values"
-                return SourceError(
-                    f"'{layout.path}', line {reader.line_num:,} has {len(values)} {plural} where "
-                    f"the header has {wanted}"
-                )
+        reader = csv.reader(lines, delimiter=layout.delimiter, strict=True)
+        first = 1
+        try:
+            for values in reader:
+                if values and len(values) != wanted:
+                    plural = "value" if len(values) == 1 else "values"
+                    return SourceError(
+                        f"'{layout.path}', line {first:,} has {len(values)} {plural} where the "
+                        f"header has {wanted}"
+                    )
+                first = reader.line_num + 1
+        except csv.Error:
+            return SourceError(
+                f"'{layout.path}', line {first:,}: a quotation mark is out of place or never closed"
+            )
     return SourceError(f"'{layout.path}' has a line of another length: {text}")

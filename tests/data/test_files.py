@@ -319,3 +319,16 @@ def test_a_changed_page_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(bytes(content))
     with pytest.raises(SourceError, match="is damaged and cannot be read as Parquet"):
         open_source(path).read(0, ["a"])
+
+
+@pytest.mark.parametrize("how", ["small", "spooled"])
+def test_a_quotation_mark_that_is_never_closed_swallows_no_rows(
+    tmp_path: Path, how: str, request: pytest.FixtureRequest
+) -> None:
+    if how == "spooled":
+        request.getfixturevalue("spooled")
+    open_quote = csv(tmp_path, 'y,g\n1,a\n2,"b\n3,c\n4,d\n')
+    with pytest.raises(SourceError, match=r"line 3: a quotation mark is .* never closed"):
+        open_source(open_quote)
+    several = csv(tmp_path, 'y,g\n1,a\n2,"b\nc"\n')
+    assert open_source(several).n_rows == 2
