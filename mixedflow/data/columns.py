@@ -253,7 +253,7 @@ def describe(held: pa.DataType) -> str:
         (pa.types.is_integer, "whole numbers"),
         (is_fractional, "numbers"),
         (pa.types.is_null, "nothing but missing values"),
-        (pa.types.is_nested, "nested values"),
+        (pa.types.is_nested, "nested values or other objects"),
     )
     return next((words for test, words in tests if test(held)), f"values of type {held}")
 

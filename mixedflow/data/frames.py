@@ -113,7 +113,8 @@ def column_to_arrow(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
     """Return one column as Arrow data; NaN of a frame counts as missing.
 
     Numbers and text mixed in one column become text, so that the check of a numeric column can
-    name the row.
+    name the row. Objects that have no text of their own become nothing, of a nested type that no
+    model can use.
     """
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
@@ -126,6 +127,8 @@ def column_to_arrow(name: str, values: Any) -> pa.Array | pa.ChunkedArray:
     try:
         return pa.array(_native(values), from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        if any(_has_no_text(value) for value in values):
+            return pa.nulls(len(values), pa.list_(pa.null()))
         return _as_text(values)
 
 
@@ -145,6 +148,13 @@ def _native(values: Any) -> Any:
 def _foreign_dtype(dtype: Any, values: Any) -> bool:
     odd = isinstance(dtype, np.dtype) and (not dtype.isnative or dtype.itemsize > 8)
     return bool(odd and dtype.kind in "fiu" and hasattr(values, "to_numpy"))
+
+
+def _has_no_text(value: Any) -> bool:
+    """Tell complex numbers, containers and objects that print as an address: no category either."""
+    kind = type(value)
+    bare = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__
+    return bare or isinstance(value, complex | Mapping | list | tuple | set | np.ndarray)
 
 
 def _as_text(values: Any) -> pa.Array:

@@ -19,6 +19,7 @@ from mixedflow.data.columns import (
     Level,
     Place,
     conform,
+    is_nested,
 )
 from mixedflow.data.levels import category_levels, number_levels
 from mixedflow.errors import DataError, did_you_mean, listing
@@ -142,9 +143,10 @@ class BaseSource(ABC):
                     f"(it has {listing(self.rules)})"
                 )
             if rule.kind == "other":
+                other = "" if is_nested(rule.target) else "declare it as 'category' or "
                 raise DataError(
                     f"{self.name}: column '{column}' holds {rule.found}, which a model cannot use; "
-                    "declare it as 'category' or derive a number from it"
+                    f"{other}derive a number from it"
                 )
 
     def read(self, index: int, columns: Sequence[str]) -> pa.Table:
