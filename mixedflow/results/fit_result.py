@@ -17,6 +17,7 @@ import pandas as pd
 
 from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.data.source import Source
+from mixedflow.design.arrow import PartitionPlace
 from mixedflow.design.encode import Encoder, NewLevels
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec
@@ -252,7 +253,8 @@ class FitResult:
         parts = []
         for i in range(source.n_partitions):
             table = source.read(i, names)
-            block = self.encoder.encode(table, response=False, new_levels=rule)
+            where = PartitionPlace(source.name, i, source.row_offset(i))
+            block = self.encoder.encode(table, response=False, new_levels=rule, where=where)
             values = np.full(block.rows_in, np.nan)
             values[block.kept] = self._predictor(block, random=random)
             parts.append(values)
