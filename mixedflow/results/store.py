@@ -25,7 +25,7 @@ from mixedflow.data.atomic import atomic_folder
 from mixedflow.design.encode import Encoder
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import spec_from_json
-from mixedflow.errors import MixedflowError, StoredFileError
+from mixedflow.errors import MixedflowError, StoredFileError, listing
 from mixedflow.estimation.certificate import Certificate
 from mixedflow.estimation.driver import TraceRow
 from mixedflow.estimation.fit import (
@@ -41,6 +41,10 @@ from mixedflow.results.fit_result import FitResult
 FORMAT = "mixedflow-fit"
 FORMAT_VERSION = 1
 OWN_FILES = ("fit.json", "ranef.parquet", "trace.parquet", "schema", "crossproducts")
+REQUIRED = (
+    "spec", "parameters", "reml", "method", "solver", "loglik", "fixef", "certificate", "df_model",
+    "converged", "singular_terms", "seconds", "data_summary", "messages", "timings", "versions",
+)  # fmt: skip
 AGREEMENT = 1e-9
 """Relative difference between the stored and the recomputed log-likelihood that is rounding."""
 
@@ -111,6 +115,7 @@ def load_fit(folder: Path) -> FitResult:
     """
     content = _read_json(folder)
     try:
+        _check_keys(content, folder)
         spec = spec_from_json(content["spec"])
         schema = Schema.load(folder / "schema")
         sums = load_crossproducts(folder / "crossproducts")
@@ -120,7 +125,13 @@ def load_fit(folder: Path) -> FitResult:
         )
         trace = _read_trace(folder / "trace.parquet")
         estimates = _verified(content, params, Encoder(spec, schema), (sums, trace, folder))
-    except (KeyError, TypeError, ValueError, OSError, pa.ArrowException) as error:
+    except StoredFileError:
+        raise
+    except KeyError as error:
+        raise StoredFileError(f"the fit '{folder}' is damaged: {error} is missing in it") from error
+    except FileNotFoundError as error:
+        raise StoredFileError(f"the fit '{folder}' is not complete: no trace.parquet") from error
+    except (MixedflowError, TypeError, ValueError, OSError, pa.ArrowException) as error:
         raise StoredFileError(f"the fit '{folder}' is damaged: {error}") from error
     return FitResult(
         spec=spec,
@@ -150,6 +161,22 @@ def _read_json(folder: Path) -> dict[str, Any]:
             f"mixedflow reads version {FORMAT_VERSION}"
         )
     return content
+
+
+def _check_keys(content: Mapping[str, Any], folder: Path) -> None:
+    """Raise for keys that are missing, and for another number of terms than the formula's."""
+    lacking = [key for key in REQUIRED if key not in content]
+    if lacking:
+        raise StoredFileError(f"the fit '{folder}' is damaged: fit.json lacks {listing(lacking)}")
+    stored, terms = (
+        content["parameters"]["theta"],
+        len(spec_from_json(content["spec"]).parsed.random),
+    )
+    if len(stored) != terms:
+        raise StoredFileError(
+            f"the fit '{folder}' is damaged: fit.json has parameters of {len(stored)} random terms,"
+            f" its formula has {terms}"
+        )
 
 
 def _read_trace(path: Path) -> tuple[TraceRow, ...]:
@@ -204,5 +231,5 @@ def _agree(folder: Path, what: str, stored: float, now: float, *, scale: float =
     if not (math.isfinite(stored) and abs(stored - now) <= limit):
         raise StoredFileError(
             f"the fit '{folder}' fails verification: the stored {what} is {stored!r}, the equations "
-            f"at the stored parameters give {now!r}; fit the model again"
+            f"at the stored parameters give {float(now)!r}; fit the model again"
         )

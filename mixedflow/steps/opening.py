@@ -120,6 +120,10 @@ def load_design(folder: Path) -> StoredDesign:
             f"'{place}' has format version {version}; this mixedflow reads version"
             f" {DESIGN_VERSION}; condense the data again"
         )
+    if not isinstance(content.get("data"), dict) or not {"source", "path"} <= set(content["data"]):
+        raise StoredFileError(
+            f"'{place}' does not say where its rows came from; condense the data again"
+        )
     sums = load_crossproducts(folder / "crossproducts")
     if sums.n_obs != content.get("rows_used"):
         raise StoredFileError(
