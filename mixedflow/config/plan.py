@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixedflow.config.models import Config, DataConfig, ModelConfig, parse_memory
-from mixedflow.errors import FormulaError
+from mixedflow.errors import FormulaError, MixedflowError
 
 DEFAULT_MEMORY_MB = 4000
 DEFAULT_THREADS = 2
@@ -127,8 +127,8 @@ def make_plan(config: Config, where: str = "the configuration") -> WorkflowPlan:
         data = config.data[model.data]
         try:
             designs[name] = _design_of(model, data)
-        except FormulaError as fault:
-            raise FormulaError(f"{where}: models.{name}.formula: {fault}") from None
+        except MixedflowError as fault:
+            raise type(fault)(f"{where}: models.{name}.formula: {fault}") from None
     return WorkflowPlan(config, designs)
 
 

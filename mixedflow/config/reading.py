@@ -18,6 +18,9 @@ from mixedflow.errors import ConfigError, did_you_mean, listing
 
 Model = TypeVar("Model", bound=BaseModel)
 
+LONGEST_SHOWN = 60
+"""Characters of a wrong value that a message repeats."""
+
 
 class _UniqueKeyLoader(yaml.SafeLoader):
     """Safe YAML loader for which a repeated key is an error instead of the last one winning."""
@@ -211,7 +214,7 @@ def _dotted(location: list[Any]) -> str:
 
 def _shown(found: Any) -> str:
     if isinstance(found, str):
-        return f"'{found}'"
+        return _quoted(found)
     if isinstance(found, bool):
         return str(found).lower()
     if found is None:
@@ -222,4 +225,8 @@ def _shown(found: Any) -> str:
 def _kind(found: Any) -> str:
     if isinstance(found, Mapping):
         return "a mapping"
-    return "a list" if isinstance(found, (list, tuple)) else f"'{found}'"
+    return "a list" if isinstance(found, (list, tuple)) else _quoted(str(found))
+
+
+def _quoted(text: str) -> str:
+    return f"'{text}'" if len(text) <= LONGEST_SHOWN else f"'{text[:LONGEST_SHOWN]}...'"

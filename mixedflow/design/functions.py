@@ -122,6 +122,7 @@ HINTS = {
     "relevel": "declare the order of levels with `levels: {x: [...]}`",
     "lag": "a lag needs neighbouring rows; add it to the data as a column of its own",
     "diff": "a difference needs neighbouring rows; add it to the data as a column of its own",
+    "weights": "the column of weights is named beside the formula, weights='w'",
     "hashed": "declare the column as a category instead",
     "Q": "write a column's unusual name in backticks",
     "ifelse": "I(x > 3) gives 0 and 1",
