@@ -184,7 +184,9 @@ def model_system(
 
 def _check_rows(n_obs: int, rank: int) -> None:
     if rank == 0:
-        raise FitError("the model has no fixed-effect column; write at least the intercept, y ~ 1")
+        raise FitError(
+            "no fixed-effect column is left: each is 0 in all rows; write at least the intercept, y ~ 1"
+        )
     if n_obs <= rank:
         raise FitError(
             f"{n_obs} rows are too few for {rank} fixed-effect coefficients; more rows than "
