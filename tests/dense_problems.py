@@ -239,3 +239,18 @@ def with_variance(params: VarianceParameters, term: int, value: float) -> Varian
     theta = list(params.theta)
     theta[term] = np.full_like(theta[term], value)
     return replace(params, theta=tuple(theta))
+
+
+def arrays(sums):
+    """Return every array of the sums by name, and the counts."""
+    out = {}
+    for key, part in sums.keyed.items():
+        out |= {f"{key}/{name}": getattr(part, name) for name in ("XtBX", "XtBy", "ytBy")}
+        out[f"{key}/counts"] = np.array([part.n_obs, part.sum_log_weight])
+        for f, factor in enumerate(part.factors):
+            for name in ("levels", "ZtBZ", "ZtBX", "ZtBy"):
+                out[f"{key}/{f}/{name}"] = getattr(factor, name)
+        for pair, values in part.pairs.items():
+            for name in ("rows", "cols", "ZtBZ"):
+                out[f"{key}/{pair}/{name}"] = getattr(values, name)
+    return out

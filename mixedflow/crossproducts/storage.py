@@ -17,9 +17,11 @@ import numpy as np
 from mixedflow.crossproducts.types import CrossProducts, FactorSums, KeyedSums, PairSums
 from mixedflow.data.atomic import atomic_folder
 from mixedflow.design.types import DesignInfo, FactorDesign, Pilots
-from mixedflow.errors import StoredFileError
+from mixedflow.errors import StoredFileError, listing
 
 FORMAT_VERSION = 1
+
+MANIFEST_KEYS = ("arrays_sha256", "rows_in", "missing", "info", "keys")
 OWN_FILES = ("arrays.npz", "manifest.json")
 
 
@@ -50,6 +52,9 @@ def load_crossproducts(folder: Path | str) -> CrossProducts:
     """
     folder = Path(folder)
     manifest = _read_manifest(folder)
+    lacking = [key for key in MANIFEST_KEYS if key not in manifest]
+    if lacking:
+        raise StoredFileError(f"cross-products '{folder}': manifest.json lacks {listing(lacking)}")
     path = folder / "arrays.npz"
     if not path.is_file():
         raise StoredFileError(f"cross-products '{folder}' have no arrays.npz; condense them again")
@@ -63,7 +68,7 @@ def load_crossproducts(folder: Path | str) -> CrossProducts:
             arrays = {name: stored[name] for name in stored.files}
         info = info_from_json(manifest["info"], arrays)
         keyed = {tuple(k["key"]): _keyed_from(k, arrays) for k in manifest["keys"]}
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise StoredFileError(f"cross-products '{folder}' cannot be read: {error}") from error
     return CrossProducts(info, keyed, manifest["rows_in"], manifest["missing"])
 
@@ -71,20 +76,23 @@ def load_crossproducts(folder: Path | str) -> CrossProducts:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / "manifest.json"
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        manifest: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StoredFileError(
             f"no cross-products at '{folder}': manifest.json is missing"
         ) from None
     except (OSError, ValueError) as error:
         raise StoredFileError(f"'{path}' cannot be read: {error}") from error
+    if not isinstance(manifest, dict):
+        raise StoredFileError(f"'{path}' does not describe cross-products")
     version = manifest.get("format_version")
     if version != FORMAT_VERSION or manifest.get("format") != "mixedflow-crossproducts":
         raise StoredFileError(
             f"'{path}' is not of a format this version reads: found version {version!r}, "
             f"allowed is {FORMAT_VERSION}"
         )
-    return manifest
+    content: dict[str, Any] = manifest
+    return content
 
 
 def _sha256(path: Path) -> str:
