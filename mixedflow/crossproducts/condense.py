@@ -8,7 +8,7 @@ never wait for a compiler. Both give the same sums up to rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -65,8 +65,8 @@ def condense_columns(
     """
     n = columns.n
     compiled = kernel == "numba" or (kernel == "auto" and n > COMPILE_ABOVE)
-    work = _Work(columns, info, compiled=compiled)
     step = TILE if compiled else max(n, 1)
+    work = _Work(columns, info, step, compiled=compiled)
     for start in range(0, n, step):
         work.add_rows(slice(start, min(n, start + step)))
     weights = columns.weights
@@ -83,9 +83,11 @@ def condense_columns(
 
 
 class _Work:
-    """Sums of one partition while tiles of its rows are added."""
+    """Sums of one partition while tiles of at most ``step`` rows are added."""
 
-    def __init__(self, columns: DesignColumns, info: DesignInfo, *, compiled: bool) -> None:
+    def __init__(
+        self, columns: DesignColumns, info: DesignInfo, step: int, *, compiled: bool
+    ) -> None:
         pilots = info.pilots
         lead = [((), 0.0, 1.0)] if info.intercept is None else []
         x = zip(columns.x, pilots.x_shift, pilots.x_scale, strict=True)
@@ -100,7 +102,7 @@ class _Work:
                 columns.codes[f],
                 list(zip(columns.z[f], pilots.z_shift[f], pilots.z_scale[f], strict=True)),
                 factor.n_levels,
-                self.width,
+                _Among(self.width, _places_in_x(info, f)),
             )
             for f, factor in enumerate(info.factors)
         ]
@@ -109,19 +111,52 @@ class _Work:
             for f in range(len(self.factors))
             for h in range(f + 1, len(self.factors))
         }
-        self._add_factor, self._add_pair = _kernels(compiled=compiled)
+        self._add = _kernels(compiled=compiled)
+        self._room = [
+            np.empty((step, width)) for width in (self.width, *(len(z) for z in columns.z))
+        ]
+        self._ones = np.ones(step)
 
     def add_rows(self, rows: slice) -> None:
         """Add the sums of a stretch of rows."""
-        XY = _tile(self.xy, rows)
+        XY = _tile(self.xy, rows, self._room[0])
         weights = self.columns.weights
-        w = np.ones(len(XY)) if weights is None else weights[rows]
+        w = self._ones[: len(XY)] if weights is None else weights[rows]
         self.gram += XY.T @ (XY if weights is None else XY * w[:, None])
-        Z = [_tile(factor.columns, rows) for factor in self.factors]
-        for factor, z in zip(self.factors, Z, strict=True):
-            self._add_factor(factor.local[rows], z, XY, w, factor.ZtBZ, factor.ZtBXY)
+        Z: list[Float] = []
+        for factor in self.factors:
+            codes = factor.local[rows]
+            if factor.inside is None:
+                Z.append(_tile(factor.columns, rows, self._room[1 + len(Z)]))
+                self._add.factor(codes, Z[-1], XY, w, factor.products)
+            else:
+                Z.append(XY[:, factor.inside] if self.pairs else XY)
+                self._add.within(codes, factor.inside, XY, w, factor.products)
         for (f, h), pair in self.pairs.items():
-            self._add_pair(pair.local[rows], Z[f], Z[h], w, pair.ZtBZ)
+            self._add.pair(pair.local[rows], Z[f], Z[h], w, pair.ZtBZ)
+
+
+class _Among(NamedTuple):
+    """Width of [X y], and where a factor's columns stand in it, or None where not all do."""
+
+    width: int
+    inside: Int | None
+
+
+def _places_in_x(info: DesignInfo, f: int) -> Int | None:
+    """Return the place of every column of Z_f among [1? X], if all stand there with their pilots."""
+    pilots, lead = info.pilots, int(info.intercept is None)
+    places = []
+    for name, shift, scale in zip(
+        info.factors[f].columns, pilots.z_shift[f], pilots.z_scale[f], strict=True
+    ):
+        if name not in info.x_columns:
+            return None
+        at = info.x_columns.index(name)
+        if (pilots.x_shift[at], pilots.x_scale[at]) != (shift, scale):
+            return None
+        places.append(lead + at)
+    return np.array(places, dtype=np.int64)
 
 
 StoredColumn = tuple[Pieces, float, float]
@@ -131,16 +166,23 @@ StoredColumn = tuple[Pieces, float, float]
 class _FactorWork:
     """Sums of one grouping factor over the levels that occur in the partition."""
 
-    def __init__(self, codes: Int, columns: list[StoredColumn], n_levels: int, width: int) -> None:
-        self.codes, self.columns = codes, columns
+    def __init__(
+        self, codes: Int, columns: list[StoredColumn], n_levels: int, among: _Among
+    ) -> None:
+        self.codes, self.columns, self.inside = codes, columns, among.inside
         self.levels, self.local = _local_levels(codes, n_levels)
         m, Q = len(self.levels), len(columns)
-        self.ZtBZ, self.ZtBXY = np.zeros((m, Q, Q)), np.zeros((m, Q, width))
+        extra = Q if among.inside is None else 0
+        self.products = np.zeros((m, Q, extra + among.width))
 
     def sums(self, P: int) -> FactorSums:
-        """Return them, X and y apart."""
-        ZtBX, ZtBy = self.ZtBXY[:, :, :P], self.ZtBXY[:, :, P:]
-        return FactorSums(self.levels, self.ZtBZ, np.ascontiguousarray(ZtBX), ZtBy.copy())
+        """Return them, Z, X and y apart."""
+        Q = len(self.columns)
+        XY = self.products if self.inside is not None else self.products[:, :, Q:]
+        Z = self.products[:, :, :Q] if self.inside is None else XY[:, :, self.inside]
+        symmetric = 0.5 * (Z + Z.transpose(0, 2, 1))
+        ZtBX, ZtBy = np.ascontiguousarray(XY[:, :, :P]), np.ascontiguousarray(XY[:, :, P:])
+        return FactorSums(self.levels, symmetric, ZtBX, ZtBy)
 
 
 class _PairWork:
@@ -157,9 +199,12 @@ class _PairWork:
         return PairSums(self.keys // self.n_levels, self.keys % self.n_levels, self.ZtBZ)
 
 
-def _tile(columns: Sequence[StoredColumn], rows: slice) -> Float:
-    """Return (product of the factors - shift) / scale of a stretch of rows, (rows, columns)."""
-    tile = np.empty((rows.stop - rows.start, len(columns)))
+def _tile(columns: Sequence[StoredColumn], rows: slice, room: Float) -> Float:
+    """Return (product of the factors - shift) / scale of a stretch of rows, (rows, columns).
+
+    The tile stands in ``room``: a new array for each would cost more than filling it.
+    """
+    tile = room[: rows.stop - rows.start]
     for k, (pieces, shift, scale) in enumerate(columns):
         if not pieces:
             tile[:, k] = (1.0 - shift) / scale
@@ -173,16 +218,20 @@ def _tile(columns: Sequence[StoredColumn], rows: slice) -> Float:
     return tile
 
 
-AddFactor = Callable[[Int, Float, Float, Float, Float, Float], None]
-AddPair = Callable[[Int, Float, Float, Float, Float], None]
+class _Kernels(NamedTuple):
+    """What adds a tile to the sums: one factor, one whose columns stand in X, a pair."""
+
+    factor: Callable[[Int, Float, Float, Float, Float], None]
+    within: Callable[[Int, Int, Float, Float, Float], None]
+    pair: Callable[[Int, Float, Float, Float, Float], None]
 
 
-def _kernels(*, compiled: bool) -> tuple[AddFactor, AddPair]:
+def _kernels(*, compiled: bool) -> _Kernels:
     if not compiled:
-        return factor_twin, pair_twin
-    from mixedflow.crossproducts.kernels import accumulate_factor, accumulate_pair
+        return _Kernels(factor_twin, within_twin, pair_twin)
+    from mixedflow.crossproducts import kernels
 
-    return accumulate_factor, accumulate_pair
+    return _Kernels(kernels.accumulate_factor, kernels.accumulate_within, kernels.accumulate_pair)
 
 
 def _local_levels(codes: Int, n_levels: int) -> tuple[Int, Int]:
@@ -199,15 +248,19 @@ def _local_levels(codes: Int, n_levels: int) -> tuple[Int, Int]:
     return levels.astype(np.int64), local.astype(np.int64)
 
 
-def factor_twin(codes: Int, Z: Float, XY: Float, w: Float, ZtBZ: Float, ZtBXY: Float) -> None:
-    """Add Z'BZ (m, Q, Q) and Z'B[X y] (m, Q, P + t) by weighted counts, a column at a time."""
-    m, Q, width = ZtBXY.shape
-    for a in range(Q):
-        za = Z[:, a] * w
-        for b in range(Q):
-            ZtBZ[:, a, b] += np.bincount(codes, za * Z[:, b], m)
-        for c in range(width):
-            ZtBXY[:, a, c] += np.bincount(codes, za * XY[:, c], m)
+def factor_twin(codes: Int, Z: Float, XY: Float, w: Float, sums: Float) -> None:
+    """Add Z'B[Z X y], (m, Q, Q + P + t), by weighted counts, a column at a time."""
+    whole = np.concatenate([Z, XY], axis=1)
+    within_twin(codes, np.arange(Z.shape[1]), whole, w, sums)
+
+
+def within_twin(codes: Int, inside: Int, XY: Float, w: Float, sums: Float) -> None:
+    """Add Z'B[X y], (m, Q, P + t), Z's columns standing in XY at the places ``inside``."""
+    m = sums.shape[0]
+    for a, place in enumerate(inside):
+        za = XY[:, place] * w
+        for c in range(XY.shape[1]):
+            sums[:, a, c] += np.bincount(codes, za * XY[:, c], m)
 
 
 def pair_twin(codes: Int, Zf: Float, Zh: Float, w: Float, ZtBZ: Float) -> None:

@@ -6,36 +6,46 @@ because the import itself costs more than a small fit.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
-
 from mixedflow.design.types import Float, Int
+from mixedflow.linalg.jit import compiled
 
 
-def _compiled(function: Any) -> Any:
-    return numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function)
+@compiled
+def accumulate_factor(codes: Int, Z: Float, XY: Float, w: Float, sums: Float) -> None:
+    """Add z_i w_i [z_i x_i y_i]' to the sums of row i's level, in place.
 
-
-@_compiled
-def accumulate_factor(codes: Int, Z: Float, XY: Float, w: Float, ZtBZ: Float, ZtBXY: Float) -> None:
-    """Add z_i w_i z_i' and z_i w_i [x_i y_i]' to the sums of row i's level, in place.
-
-    Shapes: codes (n,), Z (n, Q), XY (n, P + t), w (n,), ZtBZ (m, Q, Q), ZtBXY (m, Q, P + t).
+    Shapes: codes (n,), Z (n, Q), XY (n, P + t), w (n,), sums (m, Q, Q + P + t).
     """
     n, Q = Z.shape
     width = XY.shape[1]
     for i in range(n):
-        g = codes[i]
+        own = sums[codes[i]]
         for a in range(Q):
             za = Z[i, a] * w[i]
             for b in range(Q):
-                ZtBZ[g, a, b] += za * Z[i, b]
+                own[a, b] += za * Z[i, b]
             for c in range(width):
-                ZtBXY[g, a, c] += za * XY[i, c]
+                own[a, Q + c] += za * XY[i, c]
 
 
-@_compiled
+@compiled
+def accumulate_within(codes: Int, inside: Int, XY: Float, w: Float, sums: Float) -> None:
+    """Add z_i w_i [x_i y_i]' where the columns of Z stand among those of X, in place.
+
+    Shapes: codes (n,), inside (Q,) places of Z's columns in XY, XY (n, P + t), w (n,),
+    sums (m, Q, P + t).
+    """
+    n, width = XY.shape
+    Q = len(inside)
+    for i in range(n):
+        own = sums[codes[i]]
+        for a in range(Q):
+            za = XY[i, inside[a]] * w[i]
+            for c in range(width):
+                own[a, c] += za * XY[i, c]
+
+
+@compiled
 def accumulate_pair(codes: Int, Zf: Float, Zh: Float, w: Float, ZtBZ: Float) -> None:
     """Add z_fi w_i z_hi' to the sum of row i's pair of levels, in place.
 

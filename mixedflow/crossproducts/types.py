@@ -154,6 +154,11 @@ def _add_optional(a: KeyedSums | None, b: KeyedSums | None) -> KeyedSums:
         found = a if b is None else b
         assert found is not None  # noqa: S101 - a key comes from one of the two
         return found
+    return add_keyed(a, b)
+
+
+def add_keyed(a: KeyedSums, b: KeyedSums) -> KeyedSums:
+    """Return the sums of one key over the rows of both."""
     return KeyedSums(
         n_obs=a.n_obs + b.n_obs,
         sum_log_weight=a.sum_log_weight + b.sum_log_weight,

@@ -14,6 +14,9 @@ from mixedflow.errors import DataError, MissingValuesError, listing
 if TYPE_CHECKING:
     from mixedflow.design.schema import Schema
 
+MAX_COLUMNS = 10_000
+"""Levels that a factor of the fixed part, or left of a bar, may have: X'X is dense."""
+
 
 def check_summary(spec: ModelSpec, summary: PartitionSummary) -> None:
     """Raise for columns of the wrong kind, missing, infinite or impossible values."""
@@ -125,6 +128,12 @@ def check_learned(spec: ModelSpec, schema: Schema, summary: PartitionSummary) ->
             raise DataError(
                 f"The column '{name}' has one level, '{level[0]}', in the complete rows; "
                 "contrasts need at least 2 levels."
+            )
+        if schema.learned.is_category(expression) and len(schema.levels[name]) > MAX_COLUMNS:
+            raise DataError(
+                f"The column '{name}' has {len(schema.levels[name]):,} levels, each a column of the "
+                f"design, where at most {MAX_COLUMNS:,} are allowed; write (1 | {name}) for a "
+                f"grouping factor, or declare `types: {{{name}: float}}` if it holds numbers."
             )
     _check_factors(spec, schema)
     response = summary.moments.get("")

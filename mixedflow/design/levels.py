@@ -44,13 +44,18 @@ class LevelSet:
         if self.kind == "text":
             return LevelSet("text", pc.unique(pa.concat_arrays([self.values, other.values])))
         kind = self.kind if self.kind == other.kind else _wider(self.kind, other.kind)
-        return LevelSet(kind, np.union1d(self.values, other.values))
+        if kind == self.kind == other.kind and np.array_equal(self.values, other.values):
+            return self
+        both = np.concatenate([self.values, other.values])
+        return LevelSet(kind, _unique_integers(both) if kind == "int" else np.unique(both))
 
     def ordered(self) -> LevelSet:
         """Ascending: numbers by value, text by code point."""
         if self.kind == "text":
             order = pc.array_sort_indices(self.values)
             return LevelSet("text", self.values.take(order))
+        if (self.values[1:] >= self.values[:-1]).all():
+            return self
         return LevelSet(self.kind, np.sort(self.values))
 
     def take(self, indices: Int) -> LevelSet:

@@ -18,6 +18,7 @@ from mixedflow.design.types import Float, Int
 
 DISTINCT_KEPT = 65_536
 ROWS_KEPT = 2_048
+ALL_UP_TO = 1 << 17
 FEW = 64
 
 Hash = NDArray[np.uint64]
@@ -102,13 +103,30 @@ class RowSample:
 
 
 def row_sample(table: pa.Table, numbers: Int) -> RowSample:
-    """Sample among a partition's rows, given their numbers in the source."""
-    hashes = mix(numbers.astype(np.uint64))
-    nearest = np.arange(len(numbers))
-    if len(numbers) > ROWS_KEPT:
+    """Sample among a partition's rows, given their ascending numbers in the source.
+
+    All rows near the start of the source stand for election; of the later ones only one in each
+    stretch of 64, at a place that the hash of the stretch gives. That keeps the choice independent
+    of the partitions and costs next to nothing in a long source.
+    """
+    early = int(np.searchsorted(numbers, ALL_UP_TO))
+    candidates = np.concatenate([np.arange(early), early + _one_a_stretch(numbers[early:])])
+    hashes = mix(numbers[candidates].astype(np.uint64))
+    nearest = np.arange(len(candidates))
+    if len(candidates) > ROWS_KEPT:
         nearest = np.argpartition(hashes, ROWS_KEPT - 1)[:ROWS_KEPT]
     order = nearest[np.argsort(hashes[nearest], kind="stable")]
-    return RowSample(hashes[order], _plain(table.take(pa.array(order))))
+    return RowSample(hashes[order], _plain(table.take(pa.array(candidates[order]))))
+
+
+def _one_a_stretch(numbers: Int) -> Int:
+    """Return where the elected row of each stretch of 64 row numbers stands, if it is there."""
+    if not len(numbers):
+        return np.empty(0, dtype=np.int64)
+    stretches = np.arange(numbers[0] // 64, numbers[-1] // 64 + 1)
+    wanted = 64 * stretches + (mix(stretches.astype(np.uint64)) % np.uint64(64)).astype(np.int64)
+    place = np.minimum(np.searchsorted(numbers, wanted), len(numbers) - 1)
+    return np.asarray(place[numbers[place] == wanted], dtype=np.int64)
 
 
 def _plain(table: pa.Table) -> pa.Table:

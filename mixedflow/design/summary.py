@@ -102,6 +102,12 @@ class PartitionSummary:
     wrong: Mapping[str, Finding] = field(default_factory=dict)
     sample: RowSample | None = None
 
+    @property
+    def clean(self) -> bool:
+        """Whether some rows are complete and nothing is wrong with any value in them."""
+        infinite = any(column.infinite for column in self.columns.values())
+        return self.sample is not None and not self.wrong and not infinite
+
 
 def merge_summaries(a: PartitionSummary, b: PartitionSummary) -> PartitionSummary:
     """Summarise the rows of both; neither argument is changed."""

@@ -12,6 +12,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,18 @@ from mixedflow.design import (
     merge_summaries,
     summarize_partition,
 )
+from mixedflow.design.schema import provisional_schema
 from mixedflow.errors import OutputError, StoredFileError
 from mixedflow.parallel.mapping import OnDone, map_reduce
 from mixedflow.parallel.runner import SYNCHRONOUS, Runner
+from mixedflow.parallel.single_pass import (
+    Reading,
+    add_readings,
+    local_encoder,
+    one_reading_suffices,
+    pilots_represent,
+    place_of,
+)
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -70,12 +80,12 @@ def learn_schema(
     check_columns(spec, source.columns(), source.name)
     source.check_names(spec.variables)
 
-    def summarize(index: int) -> PartitionSummary:
-        table = source.read(index, spec.variables)
-        return summarize_partition(spec, table, _place(source, index))
-
     summary = map_reduce(
-        summarize, source.n_partitions, merge_summaries, runner=runner, on_done=on_done
+        partial(_summary, spec, source),
+        source.n_partitions,
+        merge_summaries,
+        runner=runner,
+        on_done=on_done,
     )
     ordered: Any = {**source.declared_levels(spec.variables), **spec.levels}
     schema = finish_schema(replace(spec, levels=ordered), summary)
@@ -105,6 +115,10 @@ def condense(
     MixedflowError
         what the rooms below find wrong with the data, naming the first row
     """
+    if path is None:
+        found = _one_reading(spec, source, runner, on_done)
+        if found is not None:
+            return found
     n = source.n_partitions
     schema = learn_schema(spec, source, runner, on_done=_half(on_done, 0, n))
     encoder = Encoder(spec, schema)
@@ -121,17 +135,60 @@ def condense(
     return schema, sums
 
 
+def _one_reading(
+    spec: ModelSpec, source: Source, runner: Runner, on_done: OnDone | None
+) -> tuple[Schema, CrossProducts] | None:
+    """Return schema and sums from one reading, or None where two are needed."""
+    check_columns(spec, source.columns(), source.name)
+    source.check_names(spec.variables)
+    if not one_reading_suffices(spec, source):
+        return None
+    held = [source.read(0, spec.variables)] if source.n_partitions else []
+    if not held:
+        return None
+    first = summarize_partition(spec, held[0], place_of(source, 0))
+    if not _usable(spec, first):
+        return None
+    provisional = provisional_schema(spec, first)
+    if runner.client is not None:
+        held.clear()
+
+    def read(index: int) -> Reading:
+        table = held.pop() if index == 0 and held else source.read(index, spec.variables)
+        place = place_of(source, index)
+        summary = summarize_partition(spec, table, place)
+        if not _usable(spec, summary):
+            return Reading(summary, None, ())
+        encoder = local_encoder(spec, provisional, summary)
+        levels = tuple(encoder.schema.levels[f.variables[0]] for f in encoder.info.factors)
+        return Reading(summary, _condense_table(encoder, table, place), levels)
+
+    total = map_reduce(read, source.n_partitions, add_readings, runner=runner, on_done=on_done)
+    schema = finish_schema(spec, total.summary)
+    if total.sums is None or not pilots_represent(provisional.pilots, schema.pilots):
+        return None
+    schema = replace(schema, pilots=provisional.pilots)
+    return schema, replace(total.sums, info=Encoder(spec, schema).info)
+
+
+def _usable(spec: ModelSpec, summary: PartitionSummary) -> bool:
+    """Say whether a partition can be condensed; what is wrong with it is judged with the schema."""
+    lacking = spec.missing == "error" and any(c.missing for c in summary.columns.values())
+    return summary.rows_used > 0 and summary.clean and not lacking
+
+
+def _summary(spec: ModelSpec, source: Source, index: int) -> PartitionSummary:
+    table = source.read(index, spec.variables)
+    return summarize_partition(spec, table, place_of(source, index))
+
+
 def _half(on_done: OnDone | None, before: int, n: int) -> Callable[[int, int], None] | None:
     return None if on_done is None else lambda done, _: on_done(before + done, 2 * n)
 
 
-def _place(source: Source, index: int) -> PartitionPlace:
-    return PartitionPlace(source.name, index, source.row_offset(index))
-
-
 def _condense_partition(encoder: Encoder, source: Source, index: int) -> CrossProducts:
     table = source.read(index, encoder.variables())
-    place = _place(source, index)
+    place = place_of(source, index)
     return _condense_table(encoder, table, place)
 
 
