@@ -51,10 +51,12 @@ def run(
     Arguments after '--' go to Snakemake. Exits with 3 when a fit did not converge.
     """
     from mixedflow.config import load_config
+    from mixedflow.config.headers import check_headers
     from mixedflow.config.plan import make_plan
 
     settings = load_config(config)
     make_plan(settings, str(config))
+    check_headers(settings, directory, str(config))
     chosen = snakefile or find_snakefile(directory)
     command = snakemake_command(chosen, config, directory, cores, dry_run=dry_run)
     started = time.time()

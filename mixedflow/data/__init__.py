@@ -9,7 +9,7 @@ from mixedflow.data.atomic import (
     check_place,
 )
 from mixedflow.data.columns import ColumnKind, Level, Place
-from mixedflow.data.open import open_source
+from mixedflow.data.open import column_names, open_source
 from mixedflow.data.prepared import PreparedData, PreparedManifest
 from mixedflow.data.source import Source
 
@@ -26,5 +26,6 @@ __all__ = [
     "atomic_write_text",
     "check_folder",
     "check_place",
+    "column_names",
     "open_source",
 ]

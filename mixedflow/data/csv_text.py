@@ -60,12 +60,17 @@ def read_layout(path: Path) -> CsvLayout:
         when two columns carry the same name
     """
     compressed = path.suffix == ".gz"
-    header = _first_line(path, compressed)
-    tabs = path.name.removesuffix(".gz").endswith((".tsv", ".tab"))
-    delimiter = "\t" if tabs else _delimiter(header)
-    names = tuple(next(csv.reader([header], delimiter=delimiter)))
+    names, delimiter = read_header(path)
     check_unique(names, str(path))
     return CsvLayout(path, delimiter, _has_quotes(path, compressed), compressed, names)
+
+
+def read_header(path: Path) -> tuple[tuple[str, ...], str]:
+    """Return the names of the columns, and what stands between values."""
+    header = _first_line(path, path.suffix == ".gz")
+    tabs = path.name.removesuffix(".gz").endswith((".tsv", ".tab"))
+    delimiter = "\t" if tabs else _delimiter(header)
+    return tuple(next(csv.reader([header], delimiter=delimiter))), delimiter
 
 
 def _first_line(path: Path, compressed: bool) -> str:

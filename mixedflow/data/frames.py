@@ -152,7 +152,7 @@ def _foreign_dtype(dtype: Any, values: Any) -> bool:
 
 def _has_no_text(value: Any) -> bool:
     """Tell complex numbers, containers and objects that print as an address: no category either."""
-    kind = type(value)
+    kind: Any = type(value)
     bare = kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__
     return bare or isinstance(value, complex | Mapping | list | tuple | set | np.ndarray)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from mixedflow.data.columns import Declarations, make_declarations
 from mixedflow.data.csv import open_csv_source
+from mixedflow.data.csv_text import read_header
 from mixedflow.data.dask_frames import DaskFrameSource
 from mixedflow.data.frames import FrameSource, frame_to_table, is_dask_frame, is_frame
 from mixedflow.data.ipc import IpcSource
@@ -75,6 +76,20 @@ def open_source(
         f"data of type '{type(data).__name__}' cannot be read{lazy} (allowed: a path, a pandas, "
         "polars, pyarrow or Dask frame, a mapping of names to arrays)"
     )
+
+
+def column_names(path: str) -> list[str]:
+    """Return the names of the columns at a path without reading its rows.
+
+    Raises
+    ------
+    SourceError
+        when there is nothing to read
+    """
+    text = os.path.expanduser(path)  # noqa: PTH111, a glob is no path
+    if Path(text).is_file() and text.lower().endswith(CSV_ENDINGS):
+        return list(read_header(Path(text))[0])
+    return list(_open_path(path, Declarations(), None).columns())
 
 
 def _open_path(text: str, declarations: Declarations, partition_rows: int | None) -> Source:

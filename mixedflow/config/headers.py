@@ -1,0 +1,45 @@
+"""Before a run: the data must be there, with the columns that models and configuration name.
+
+Only headers are read, so that a misspelt name is told at once, not after hours of preparing. Stands
+before "Rows become columns" in ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mixedflow.config.models import Config
+from mixedflow.errors import DataError, MixedflowError, did_you_mean, listing
+
+
+def check_headers(config: Config, directory: Path, where: str) -> None:
+    """Raise where data that are not prepared yet are not there, or lack a column that is named."""
+    from mixedflow.data import column_names
+
+    for name, data in config.data.items():
+        if (directory / config.output / name / "prepared" / "manifest.json").is_file():
+            continue
+        try:
+            columns = column_names(str(directory / data.path))
+        except MixedflowError as fault:
+            raise type(fault)(f"{where}: data.{name}: {fault}") from None
+        for key, column in (("group", data.group), ("order", data.order)):
+            if column is not None and column not in columns:
+                raise DataError(
+                    f"{where}: data.{name}.{key}: {data.path} has no column '{column}'"
+                    f"{did_you_mean(column, columns)}; it has {listing(columns)}"
+                )
+        _check_models(config, name, columns, where)
+
+
+def _check_models(config: Config, dataset: str, columns: list[str], where: str) -> None:
+    from mixedflow.design import check_columns, make_spec
+
+    for name, model in config.models.items():
+        if model.data != dataset:
+            continue
+        spec = make_spec(model.formula, weights=model.weights)
+        try:
+            check_columns(spec, columns, config.data[dataset].path)
+        except MixedflowError as fault:
+            raise type(fault)(f"{where}: models.{name}: {fault}") from None
