@@ -16,8 +16,20 @@ REFERENCES = Path(__file__).parent / "references"
 
 @cache
 def entries() -> dict[str, dict[str, Any]]:
-    """Return the reference fits by id."""
-    return {e["id"]: e for e in json.loads((REFERENCES / "lme4.json").read_text())}
+    """Return the reference fits by id; where both files have one, that of ``made_here.json``."""
+    out = {}
+    for name in ("lme4.json", "made_here.json"):
+        for entry in json.loads((REFERENCES / name).read_text()):
+            rename = entry.pop("rename", {})
+            for component in entry["varcomp"]:
+                component["group"] = rename.get(component["group"], component["group"])
+            out[entry["id"]] = {"formula": spaced(entry["r_formula"]), **entry}
+    return out
+
+
+def spaced(formula: str) -> str:
+    """Write ``(1|g)`` as ``(1 | g)``."""
+    return re.sub(r"\s*(\|\|?)\s*", r" \1 ", formula)
 
 
 def data_path(name: str) -> Path:
@@ -28,7 +40,8 @@ def data_path(name: str) -> Path:
 
 @cache
 def data_frame(name: str) -> pd.DataFrame:
-    return pd.read_csv(data_path(name))
+    """Read as R does: only NA is missing, so that Alfalfa's level "None" stays."""
+    return pd.read_csv(data_path(name), keep_default_na=False, na_values=["NA"])
 
 
 def reference_frame(entry: dict[str, Any]) -> pd.DataFrame:
@@ -54,8 +67,10 @@ def fit_arguments(entry: dict[str, Any]) -> dict[str, Any]:
 def plain_name(name: str) -> str:
     """Write a coefficient's name so that R's and formulaic's can be compared.
 
-    ``Machine[T.B]`` and ``MachineB``, ``I(age**2)`` and ``I(age^2)`` become the same text.
+    ``Machine[T.B]`` and ``MachineB``, ``I(age**2)`` and ``I(age^2)`` become the same text, as do
+    ``C(dose, contr.poly).L`` and ``ordered(dose).L``.
     """
+    name = re.sub(r"ordered\((\w+)\)", r"C(\1,contr.poly)", name)
     parts = [re.sub(r"\[(?:T\.)?(.*?)\]", r"\1", part) for part in name.split(":")]
     return ":".join(sorted(re.sub(r"\s", "", part).replace("**", "^") for part in parts))
 

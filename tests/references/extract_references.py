@@ -3,11 +3,11 @@
     python extract_references.py FOLDER
 
 FOLDER holds ``oracle.json`` and ``lme4_quick.json`` (figures made with R, see
-``make_references.R``), ``unbalanced_lme4.txt`` and ``data/*.csv``. Written here: ``lme4.json`` and
-the data sets it needs in ``data/``, those over 300 kB compressed. Figures are copied as they are;
-added to each entry is what mixedflow has to be told to fit the same model (its formula, the order
-of factor levels, columns to compute first), from the table MODELS below. Running the program again
-gives the same bytes.
+``make_references.R``), ``unbalanced_lme4.txt`` and ``data/*.csv``. Written here: ``lme4.json``, and
+in ``data/`` the data sets that it and ``made_here.json`` need, those over 300 kB compressed.
+Figures are copied as they are; added to each entry is what mixedflow has to be told to fit the same
+model (its formula, the order of factor levels, columns to compute first), from the table MODELS
+below. Running the program again gives the same bytes.
 
 Left out, and why: entries with a residual structure (nlme's correlation and variance functions,
 gls, mmrm, SAS), a pedigree, or no random effects: they belong to later parts of the package.
@@ -47,7 +47,7 @@ MODELS: dict[str, dict] = {
         "blank": {"Reaction": [3, 17, 18, 40, 41, 42, 77, *range(100, 108), 180]}
     },
     "sleepstudy_quad_reml": {"formula": "Reaction ~ Days + I(Days**2) + (Days | Subject)"},
-    "oats_splitplot_reml": {},
+    "oats_splitplot_reml": {"formula": "`yield` ~ nitro + Variety + (1 | Block/Variety)"},
     "machines_nested_reml": {},
     "machines_un0_reml": {},
     "orthodont_slope_reml": {"levels": {"Sex": ["Male", "Female"]}},
@@ -63,7 +63,10 @@ MODELS: dict[str, dict] = {
     "chem97_reml": {},
     "nlme_orthodont_int": {"levels": {"Sex": ["Male", "Female"]}},
     "nlme_ovary_int": {},
-    "nlme_oats_nested": {"rename": {"Variety": "Variety:Block"}},
+    "nlme_oats_nested": {
+        "formula": "`yield` ~ nitro + (1 | Block/Variety)",
+        "rename": {"Variety": "Variety:Block"},
+    },
     "nlme_assay_pdblocked": {"levels": {"dilut": ["1", "2", "3", "4", "5"]}},
     "bt_tarsus_dam_reml": {},
     "insteval_deptservice_reml": {},
@@ -298,7 +301,8 @@ def main(source: Path) -> None:
     entries += [from_quick(name, quick[name], told) for name, told in QUICK.items()]
     entries += from_listing((source / "unbalanced_lme4.txt").read_text())
     (HERE / "data").mkdir(exist_ok=True)
-    for name in sorted({e["data"] for e in entries}):
+    more = json.loads((HERE / "made_here.json").read_text())
+    for name in sorted({e["data"] for e in [*entries, *more]}):
         copy_data(source, name)
     (HERE / "lme4.json").write_text(compact(entries) + "\n")
     print(f"{len(entries)} entries, {len({e['data'] for e in entries})} data sets")
