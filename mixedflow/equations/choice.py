@@ -2,13 +2,15 @@
 
 Stands at "Solving" in ``docs/algorithm.md`` (DESIGN 3.5). Where dense algebra is cheap it is taken
 at once; otherwise the symbolic analysis of the sparse engine says what that would cost, and the
-cheaper of both is taken. The number of rows plays no part.
+cheaper of both is taken. Where both are beyond the machine, conjugate gradients solve the system and
+traces are estimated. The number of rows plays no part.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mixedflow.equations.budget import Budget, machine_budget
 from mixedflow.equations.engines import (
     DenseEngine,
     Engine,
@@ -16,6 +18,7 @@ from mixedflow.equations.engines import (
     MakeEngine,
     RandomPattern,
 )
+from mixedflow.equations.iterative import IterativeEngine, IterativeRoute, IterativeSettings
 from mixedflow.equations.schur import SchurEngine
 from mixedflow.equations.sparse import SparseEngine, SparsePattern
 from mixedflow.errors import UnsupportedError, listing
@@ -23,15 +26,19 @@ from mixedflow.errors import UnsupportedError, listing
 SMALL = 300
 """Random effects up to which one dense matrix is quickest."""
 
-EASY_REST = 1_500
+EASY_REST = 500
 """Order of a dense Schur complement below which nothing else is looked at."""
 
-SPARSE_PENALTY = 6.0
-"""How much slower a flop of the sparse engine is than one of dense LAPACK (measured)."""
+SPARSE_PENALTY = 0.5
+"""Time of a flop of the sparse engine over that of one of the dense route (measured)."""
+
+FRONT_SHARE = 0.5
+"""Share of the narrowest separator that the largest front has at least (0.6 and more measured)."""
 
 ENGINES: dict[str, type[Engine]] = {
     engine.name: engine for engine in (GroupedEngine, DenseEngine, SchurEngine, SparseEngine)
 }
+"""The exact engines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +63,24 @@ class EnginePlan:
     @property
     def engine(self) -> type[Engine]:
         """The engine's class."""
-        return ENGINES[self.name]
+        return IterativeEngine if self.name == IterativeEngine.name else ENGINES[self.name]
 
 
-def plan_engine(pattern: RandomPattern, *, wanted: str = "auto") -> EnginePlan:
+def plan_engine(
+    pattern: RandomPattern,
+    *,
+    wanted: str = "auto",
+    budget: Budget | None = None,
+    iterative: IterativeSettings | None = None,
+) -> EnginePlan:
     """Return the route for a system of this pattern.
 
     Parameters
     ----------
     pattern : factors, and the levels that meet
     wanted : name of an engine, or "auto"
+    budget : what a factorisation may cost; this machine's unless given
+    iterative : settings of conjugate gradients, should they be taken
 
     Raises
     ------
@@ -78,12 +93,15 @@ def plan_engine(pattern: RandomPattern, *, wanted: str = "auto") -> EnginePlan:
         )
     possible = _possible(pattern)
     if wanted == "auto":
-        return _cheapest(pattern)
+        plan = _cheapest(pattern, machine_budget() if budget is None else budget)
+        return plan if plan.name != IterativeEngine.name else _plan_pcg(pattern, iterative)
     if wanted not in possible:
         raise UnsupportedError(
             f"solver '{wanted}' cannot solve this model ({len(pattern.shapes)} grouping factor(s)); "
             f"possible are {listing(['auto', *possible])}"
         )
+    if wanted == IterativeEngine.name:
+        return _plan_pcg(pattern, iterative)
     return _PLANS[wanted](pattern)
 
 
@@ -99,22 +117,24 @@ def predict_engine(shapes: tuple[tuple[int, int], ...], n_pairs: int) -> EngineP
     sizes = [L * q for L, q in shapes]
     if not shapes:
         return plan_engine(empty)
-    if len(shapes) == 1 or sum(sizes) <= SMALL:
-        return _cheapest(empty)
+    if len(shapes) == 1:
+        return _plan_grouped(empty)
+    if sum(sizes) <= SMALL:
+        return _plan_dense(empty)
     if sum(sizes) - max(sizes) <= EASY_REST:
         return _plan_schur(empty, n_pairs)
     entries = float(n_pairs * max(q for _, q in shapes) ** 2)
-    why = "or schur, once the pairs of levels are known"
+    why = "or schur, or pcg, once the pairs of levels are known"
     return EnginePlan("sparse", 60.0 * entries, 200.0 * entries, why, SparseEngine)
 
 
 def _possible(pattern: RandomPattern) -> tuple[str, ...]:
     if len(pattern.shapes) == 1:
         return ("grouped", "dense", "sparse")
-    return ("dense", "schur", "sparse")
+    return ("dense", "schur", "sparse", "pcg")
 
 
-def _cheapest(pattern: RandomPattern) -> EnginePlan:
+def _cheapest(pattern: RandomPattern, budget: Budget) -> EnginePlan:
     if len(pattern.shapes) == 1:
         return _plan_grouped(pattern)
     sizes = [L * q for L, q in pattern.shapes]
@@ -123,8 +143,22 @@ def _cheapest(pattern: RandomPattern) -> EnginePlan:
     schur = _plan_schur(pattern)
     if sum(sizes) - max(sizes) <= EASY_REST:
         return schur
+    if not _allows(budget, schur) and _hopeless(pattern, budget):
+        return _plan_pcg(pattern)
     sparse = _plan_sparse(pattern)
-    return min(schur, sparse, key=_predicted_time)
+    affordable = [plan for plan in (schur, sparse) if _allows(budget, plan)]
+    return min(affordable, key=_predicted_time, default=_plan_pcg(pattern))
+
+
+def _allows(budget: Budget, plan: EnginePlan) -> bool:
+    return plan.flops <= budget.flops and plan.bytes <= budget.bytes
+
+
+def _hopeless(pattern: RandomPattern, budget: Budget) -> bool:
+    """Say whether any order of elimination ends in a front beyond the budget."""
+    structure = IterativeRoute.lists(pattern)
+    front = FRONT_SHARE * front_estimate(structure.pointers, structure.columns, structure.starts[-1])
+    return front**3 > budget.flops or 8.0 * front**2 > budget.bytes
 
 
 def _predicted_time(plan: EnginePlan) -> float:
@@ -164,6 +198,23 @@ def _plan_sparse(pattern: RandomPattern) -> EnginePlan:
         float(cost.peak_bytes),
         why,
         lambda matrix: SparseEngine(matrix, shared),
+    )
+
+
+def _plan_pcg(pattern: RandomPattern, settings: IterativeSettings | None = None) -> EnginePlan:
+    settings = IterativeSettings() if settings is None else settings
+    entries = float(sum(
+        len(rows) * pattern.shapes[f][1] * pattern.shapes[h][1]
+        for (f, h), (rows, _) in pattern.pairs.items()
+    ))
+    flops = 4.0 * entries * PCG_STEPS * (3.0 * settings.probes)
+    effects = sum(L * q for L, q in pattern.shapes)
+    return EnginePlan(
+        IterativeEngine.name,
+        flops,
+        32.0 * entries + 160.0 * effects,
+        f"conjugate gradients; traces from {settings.probes} random vectors, error reported",
+        IterativeRoute(IterativePattern(pattern), settings),
     )
 
 

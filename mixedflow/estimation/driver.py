@@ -99,6 +99,7 @@ class Problem:
     system, engine : the equations and what factorises them
     reml, method, control : how
     compiled : take the compiled passes for one factor instead of arrays
+    polishing : Newton steps after convergence, at most
     """
 
     system: ModelSystem
@@ -107,6 +108,7 @@ class Problem:
     method: Method
     control: FitControl
     compiled: bool = False
+    polishing: int = POLISHING
 
     def evaluate(self, params: VarianceParameters) -> AnyEvaluation:
         """Return the likelihood at the parameters, pivots kept off zero."""
@@ -153,7 +155,7 @@ _UNSEEN = (float("nan"), float("nan"))
 
 def _polished(problem: Problem, state: FitState, iteration: int, began: float) -> FitState:
     """Return the converged state after the Newton steps that still cut the decrement."""
-    last = min(iteration + POLISHING, problem.control.iterations(problem.method) + 1)
+    last = min(iteration + problem.polishing, problem.control.iterations(problem.method) + 1)
     for number in range(iteration, last if problem.method in ("ai", "auto") else iteration):
         assert state.newton is not None  # noqa: S101 - a converged state has been looked at
         if state.newton.decrement <= POLISHED:
@@ -197,7 +199,7 @@ def _look(problem: Problem, state: FitState, found: AnyMoments, iteration: int |
         return state
     info = information(state.evaluation, found)
     newton = ai_step(info, at_floor(problem.system, state.evaluation.params))
-    change = _relative_size(problem.system, state.evaluation.params, newton.step)
+    change = relative_size(problem.system, state.evaluation.params, newton.step)
     converged = (
         newton.decrement < problem.control.tolerance
         and change < problem.control.parameter_tolerance
@@ -215,7 +217,7 @@ def _look(problem: Problem, state: FitState, found: AnyMoments, iteration: int |
     return FitState(state.evaluation, (*state.trace[:-1], row), converged, info, newton)
 
 
-def _relative_size(system: ModelSystem, params: VarianceParameters, step: Float) -> float:
+def relative_size(system: ModelSystem, params: VarianceParameters, step: Float) -> float:
     """Return max |step_i| / (|theta_i| + size of a term that matters), phi's step as it is."""
     scales = [
         np.full(len(theta), np.sqrt(params.sigma2 * np.diag(guess).max()))
@@ -249,7 +251,7 @@ def _newton_move(problem: Problem, state: FitState) -> Move | None:
     """Return the first of H^-1g, its half, its quarter, ... that raises the likelihood."""
     assert state.newton is not None  # noqa: S101 - Newton methods look at every iteration
     params, before = state.evaluation.params, state.evaluation.minus2ll
-    step = _limited(state.newton.step)
+    step = limited(state.newton.step)
     for halvings in range(HALVINGS + 1):
         trial = params.with_vector(params.vector() + step * 0.5**halvings)
         try:
@@ -261,7 +263,7 @@ def _newton_move(problem: Problem, state: FitState) -> Move | None:
     return None
 
 
-def _limited(step: Float) -> Float:
+def limited(step: Float) -> Float:
     """Return the step with log sigma2 changing by 2 at most."""
     limited: Float = step * min(1.0, 2.0 / max(abs(step[-1]), 1e-300))
     return limited

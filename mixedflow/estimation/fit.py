@@ -19,10 +19,16 @@ from mixedflow.equations.system import ModelSystem, model_system
 from mixedflow.estimation.boundary import settle, singular_terms
 from mixedflow.estimation.certificate import Certificate, certify
 from mixedflow.estimation.control import FitControl, Method, checked_method
-from mixedflow.estimation.driver import Problem, Progress, TraceRow, run_driver
+from mixedflow.estimation.driver import POLISHING, Problem, Progress, TraceRow, run_driver
 from mixedflow.estimation.grouped import compiled_pays
 from mixedflow.estimation.likelihood import Evaluation, evaluate
 from mixedflow.estimation.parameters import VarianceParameters
+
+CHEAP = 1e7
+"""Predicted operations of an iteration up to which a fit is polished to the last digit."""
+
+FEW_POLISHING = 2
+"""Newton steps after convergence of larger systems: each gains two digits or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,13 @@ def estimate(  # noqa: PLR0913 - the public way in
     system = model_system(sums, terms)
     plan = plan_system(system, control)
     problem = Problem(
-        system, plan.make, reml, chosen, control, plan.name == "grouped" and compiled_pays(system)
+        system,
+        plan.make,
+        reml,
+        chosen,
+        control,
+        compiled=plan.name == "grouped" and compiled_pays(system),
+        polishing=POLISHING if plan.flops < CHEAP else FEW_POLISHING,
     )
     state = run_driver(problem, start=start, progress=progress)
     settled = settle(problem, state)
