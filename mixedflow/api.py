@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixedflow.data import open_source
+from mixedflow.data import Source, open_source
 from mixedflow.design.spec import make_spec
 from mixedflow.estimation.control import FitControl, checked_method
-from mixedflow.parallel import Runner, condense
+from mixedflow.parallel import Runner, condense, limited_threads
 from mixedflow.results.build import FitRequest, RowSource, fit_condensed
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.store import load_fit
@@ -72,14 +72,21 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
     )
     require_random_term(spec)
     source = open_source(data, types=types, levels=levels)
-    schema, sums = condense(spec, source, runner or Runner())
-    rows = RowSource(
+    with limited_threads(control.threads if control else 1):
+        schema, sums = condense(spec, source, runner or Runner())
+        rows = _row_source(source, data, time.perf_counter() - began)
+        return fit_condensed(spec, schema, sums, FitRequest(reml, method, control), rows)
+
+
+def _row_source(source: Source, data: Any, seconds: float) -> RowSource:
+    """Return where the rows came from; a pandas frame's index names them."""
+    is_pandas = type(data).__module__.startswith("pandas")
+    return RowSource(
         name=source.name,
         source=source,
-        index=getattr(data, "index", None) if type(data).__module__.startswith("pandas") else None,
-        timings={"condense": time.perf_counter() - began},
+        index=getattr(data, "index", None) if is_pandas else None,
+        timings={"condense": seconds},
     )
-    return fit_condensed(spec, schema, sums, FitRequest(reml, method, control), rows)
 
 
 def require_random_term(spec: Any) -> None:

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from mixedflow.parallel.mapping import map_each, map_reduce
     from mixedflow.parallel.preparing import prepare
     from mixedflow.parallel.runner import SYNCHRONOUS, Runner, WorkerError, open_runner
-    from mixedflow.parallel.threads import set_thread_environment, thread_environment
+    from mixedflow.parallel.threads import (
+        limited_threads,
+        set_thread_environment,
+        thread_environment,
+    )
     from mixedflow.parallel.tree import aligned, tree_plan
 
 _HOME = {
@@ -25,6 +29,7 @@ _HOME = {
     "SYNCHRONOUS": "runner",
     "WorkerError": "runner",
     "open_runner": "runner",
+    "limited_threads": "threads",
     "set_thread_environment": "threads",
     "thread_environment": "threads",
     "aligned": "tree",
@@ -38,6 +43,7 @@ __all__ = [
     "aligned",
     "condense",
     "learn_schema",
+    "limited_threads",
     "map_each",
     "map_reduce",
     "open_runner",

@@ -7,6 +7,8 @@ outside the equations of ``docs/algorithm.md``.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -26,3 +28,15 @@ def thread_environment(threads: int) -> dict[str, str]:
 def set_thread_environment(threads: int) -> None:
     """Set the variables in this process; to be called before numpy is imported."""
     os.environ.update(thread_environment(threads))
+
+
+@contextmanager
+def limited_threads(threads: int) -> Iterator[None]:
+    """Hold the BLAS libraries of this process to ``threads`` while the body runs.
+
+    Matrices here are many and small; two BLAS threads on busy cores cost up to 80 times one.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=max(threads, 1)):
+        yield

@@ -247,8 +247,9 @@ class FitResult:
         """
         from mixedflow.data import open_source
 
-        source = open_source(newdata, levels=self.spec.levels)
         names = self.encoder.variables(response=False)
+        coded = {name: "category" for name in self.spec.levels if name in names}
+        source = open_source(newdata, types=coded)
         rule: NewLevels = "allow" if allow_new_levels or not random else "error"
         parts = []
         for i in range(source.n_partitions):
