@@ -18,10 +18,16 @@ from mixedflow.equations.engines import (
     MakeEngine,
     RandomPattern,
 )
-from mixedflow.equations.iterative import IterativeEngine, IterativeRoute, IterativeSettings
+from mixedflow.equations.iterative import (
+    IterativeEngine,
+    IterativePattern,
+    IterativeRoute,
+    IterativeSettings,
+)
 from mixedflow.equations.schur import SchurEngine
 from mixedflow.equations.sparse import SparseEngine, SparsePattern
 from mixedflow.errors import UnsupportedError, listing
+from mixedflow.linalg.separators import front_estimate
 
 SMALL = 300
 """Random effects up to which one dense matrix is quickest."""
@@ -31,6 +37,9 @@ EASY_REST = 500
 
 SPARSE_PENALTY = 0.5
 """Time of a flop of the sparse engine over that of one of the dense route (measured)."""
+
+PCG_STEPS = 40
+"""Multiplications a probe and iteration, log-determinant and traces together."""
 
 FRONT_SHARE = 0.5
 """Share of the narrowest separator that the largest front has at least (0.6 and more measured)."""
@@ -93,8 +102,7 @@ def plan_engine(
         )
     possible = _possible(pattern)
     if wanted == "auto":
-        plan = _cheapest(pattern, machine_budget() if budget is None else budget)
-        return plan if plan.name != IterativeEngine.name else _plan_pcg(pattern, iterative)
+        return _cheapest(pattern, budget or machine_budget(), iterative)
     if wanted not in possible:
         raise UnsupportedError(
             f"solver '{wanted}' cannot solve this model ({len(pattern.shapes)} grouping factor(s)); "
@@ -134,7 +142,9 @@ def _possible(pattern: RandomPattern) -> tuple[str, ...]:
     return ("dense", "schur", "sparse", "pcg")
 
 
-def _cheapest(pattern: RandomPattern, budget: Budget) -> EnginePlan:
+def _cheapest(
+    pattern: RandomPattern, budget: Budget, iterative: IterativeSettings | None
+) -> EnginePlan:
     if len(pattern.shapes) == 1:
         return _plan_grouped(pattern)
     sizes = [L * q for L, q in pattern.shapes]
@@ -144,10 +154,12 @@ def _cheapest(pattern: RandomPattern, budget: Budget) -> EnginePlan:
     if sum(sizes) - max(sizes) <= EASY_REST:
         return schur
     if not _allows(budget, schur) and _hopeless(pattern, budget):
-        return _plan_pcg(pattern)
-    sparse = _plan_sparse(pattern)
-    affordable = [plan for plan in (schur, sparse) if _allows(budget, plan)]
-    return min(affordable, key=_predicted_time, default=_plan_pcg(pattern))
+        return _plan_pcg(pattern, iterative)
+    both = (schur, _plan_sparse(pattern))
+    affordable = [plan for plan in both if _allows(budget, plan)]
+    if not affordable:
+        return _plan_pcg(pattern, iterative)
+    return min(affordable, key=_predicted_time)
 
 
 def _allows(budget: Budget, plan: EnginePlan) -> bool:
@@ -156,8 +168,8 @@ def _allows(budget: Budget, plan: EnginePlan) -> bool:
 
 def _hopeless(pattern: RandomPattern, budget: Budget) -> bool:
     """Say whether any order of elimination ends in a front beyond the budget."""
-    structure = IterativeRoute.lists(pattern)
-    front = FRONT_SHARE * front_estimate(structure.pointers, structure.columns, structure.starts[-1])
+    met = IterativePattern(pattern)
+    front = FRONT_SHARE * front_estimate(met.pointers, met.columns, met.starts[-1])
     return front**3 > budget.flops or 8.0 * front**2 > budget.bytes
 
 
@@ -203,11 +215,13 @@ def _plan_sparse(pattern: RandomPattern) -> EnginePlan:
 
 def _plan_pcg(pattern: RandomPattern, settings: IterativeSettings | None = None) -> EnginePlan:
     settings = IterativeSettings() if settings is None else settings
-    entries = float(sum(
-        len(rows) * pattern.shapes[f][1] * pattern.shapes[h][1]
-        for (f, h), (rows, _) in pattern.pairs.items()
-    ))
-    flops = 4.0 * entries * PCG_STEPS * (3.0 * settings.probes)
+    entries = float(
+        sum(
+            len(rows) * pattern.shapes[f][1] * pattern.shapes[h][1]
+            for (f, h), (rows, _) in pattern.pairs.items()
+        )
+    )
+    flops = PCG_STEPS * settings.probes * 4.0 * entries
     effects = sum(L * q for L, q in pattern.shapes)
     return EnginePlan(
         IterativeEngine.name,

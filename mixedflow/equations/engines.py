@@ -72,6 +72,8 @@ class Engine(ABC):
     """A factorised M_zz."""
 
     name: ClassVar[str]
+    exact: ClassVar[bool] = True
+    """Whether log-determinant and inverse are computed, not estimated."""
 
     def __init__(self, matrix: RandomMatrix) -> None:
         self.matrix = matrix

@@ -11,11 +11,13 @@ import numpy as np
 from mixedflow.design.types import Float
 from mixedflow.equations.engines import Parts
 from mixedflow.equations.mme import MmeSolution, solve_system
-from mixedflow.equations.moments import Moments
+from mixedflow.estimation.evaluation import AnyMoments
 from mixedflow.estimation.parameters import VarianceParameters, term_structures
 
 
-def average_information(solution: MmeSolution, params: VarianceParameters, found: Moments) -> Float:
+def average_information(
+    solution: MmeSolution, params: VarianceParameters, found: AnyMoments
+) -> Float:
     """Return AI_ij = 1/2 q_i'P q_j, q_i = dV_i P y (Johnson and Thompson 1995).
 
     q'P q = q'R^-1q - (W'R^-1q)'C(W'R^-1q) with C the inverse of the whole of M.
@@ -86,7 +88,9 @@ def _residual_products(solution: MmeSolution, variates: Parts) -> Parts:
     return tuple(mme.precision * part for part in out)
 
 
-def _variate_gram(solution: MmeSolution, variates: Parts, products: Parts, found: Moments) -> Float:
+def _variate_gram(
+    solution: MmeSolution, variates: Parts, products: Parts, found: AnyMoments
+) -> Float:
     """Return q_i'R^-1q_j, phi's variate (the residual itself) last."""
     r = (variates[0].shape[2] if variates else 0) + 1
     gram = np.zeros((r, r))

@@ -14,7 +14,7 @@ from mixedflow.errors import ConfigError, did_you_mean, listing
 Method = Literal["auto", "em", "px-em", "ai"]
 METHODS: tuple[str, ...] = get_args(Method)
 
-SolverName = Literal["auto", "grouped", "dense", "schur", "sparse"]
+SolverName = Literal["auto", "grouped", "dense", "schur", "sparse", "pcg"]
 SOLVERS: tuple[str, ...] = get_args(SolverName)
 
 
@@ -31,6 +31,10 @@ class FitControl:
     em_steps : PX-EM steps before the first Newton step of ``auto``
     solver : the route for the equations; ``auto`` chooses by predicted cost
     threads : threads of the compiled passes; any number gives the same bits
+    mc_probes : random vectors that the solver ``pcg`` begins with; other solvers need none
+    mc_target : the largest Monte-Carlo error of a variance component, as a share of its standard
+        error, that ``pcg`` may leave; probes are added until it is met
+    mc_seed : of the random vectors; the same seed gives the same fit
     """
 
     max_iter: int | None = None
@@ -39,12 +43,17 @@ class FitControl:
     em_steps: int = 3
     solver: SolverName = "auto"
     threads: int = 1
+    mc_probes: int = 16
+    mc_target: float = 0.05
+    mc_seed: int = 1
 
     def __post_init__(self) -> None:
         _check_count("max_iter", 1 if self.max_iter is None else self.max_iter, 1)
         _check_count("threads", self.threads, 1)
         _check_count("em_steps", self.em_steps, 0)
-        for name in ("tolerance", "parameter_tolerance"):
+        _check_count("mc_probes", self.mc_probes, 4)
+        _check_count("mc_seed", self.mc_seed, 0)
+        for name in ("tolerance", "parameter_tolerance", "mc_target"):
             value = getattr(self, name)
             if not isinstance(value, Real) or not 0 < float(value) < 1:
                 raise ConfigError(f"{name} must be a number between 0 and 1; found {value!r}")

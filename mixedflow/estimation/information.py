@@ -16,7 +16,7 @@ from mixedflow.estimation.average import average_information
 from mixedflow.estimation.evaluation import AnyEvaluation, AnyMoments
 from mixedflow.estimation.parameters import term_structures
 
-__all__ = ["Information", "average_information", "information"]
+__all__ = ["Information", "average_information", "information", "score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,32 @@ def information(evaluation: AnyEvaluation, found: AnyMoments) -> Information:
     """Return score, average information and the Newton matrix at an evaluation."""
     system, params = evaluation.system, evaluation.params
     slopes = _matrix_scores(evaluation, found)
-    score, curvature = [], []
-    for j, (structure, theta) in enumerate(zip(term_structures(system), params.theta, strict=True)):
-        dim = slopes[j].shape[0]
-        score.append(np.einsum("iab,ab->i", structure.derivatives(theta, dim), slopes[j]))
-        curvature.append(
-            np.einsum("ikab,ab->ik", structure.second_derivatives(theta, dim), slopes[j])
+    curvature = [
+        np.einsum("ikab,ab->ik", structure.second_derivatives(theta, len(slope)), slope)
+        for structure, theta, slope in zip(
+            term_structures(system), params.theta, slopes, strict=True
         )
-    of_phi = -0.5 * (system.n_obs - found.residual - found.residual_trace)
+    ]
+    of_theta = score(evaluation, found)
     average = evaluation.average(found)
     return Information(
-        score=np.concatenate([*score, [of_phi]]),
+        score=of_theta,
         average=average,
-        hessian=average - _block_diagonal([*curvature, np.array([[of_phi]])]),
+        hessian=average - _block_diagonal([*curvature, of_theta[-1:, None]]),
     )
+
+
+def score(evaluation: AnyEvaluation, found: AnyMoments) -> Float:
+    """Return dl/dtheta: tr(D_j dG_j) of every theta, then -1/2 (n - E[e'R^-1e]) for phi."""
+    system, params = evaluation.system, evaluation.params
+    parts = [
+        np.einsum("iab,ab->i", structure.derivatives(theta, len(slope)), slope)
+        for structure, theta, slope in zip(
+            term_structures(system), params.theta, _matrix_scores(evaluation, found), strict=True
+        )
+    ]
+    of_phi = -0.5 * (system.n_obs - found.residual - found.residual_trace)
+    return np.concatenate([*parts, [of_phi]])
 
 
 def _matrix_scores(evaluation: AnyEvaluation, found: AnyMoments) -> list[Float]:

@@ -1,0 +1,226 @@
+"""The driver's loop where the likelihood is only estimated: the score alone steers.
+
+Stands at "The driver" in ``docs/algorithm.md``. A few EM steps, then Newton with the average
+information. A step is taken if the score that it leads to is the smaller one in the metric of the
+information it came from (Deuflhard 2004, natural monotonicity); the noisy log-likelihood decides
+nothing. After convergence probes are added until the Monte-Carlo error is as small as is wanted.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mixedflow.design.types import Float
+from mixedflow.equations.iterative import IterativeRoute
+from mixedflow.equations.probing import ProbedMoments
+from mixedflow.equations.system import ModelSystem
+from mixedflow.errors import FitError, UnsupportedError
+from mixedflow.estimation.boundary import small_pivots
+from mixedflow.estimation.control import FitControl, Method
+from mixedflow.estimation.driver import FitState, Progress, TraceRow, limited, relative_size
+from mixedflow.estimation.information import Information, information
+from mixedflow.estimation.likelihood import Evaluation, evaluate
+from mixedflow.estimation.parameters import (
+    VarianceParameters,
+    at_floor,
+    check_residual_variance,
+    start_parameters,
+    term_structures,
+)
+from mixedflow.estimation.probed import (
+    MonteCarloError,
+    ProbedEvaluation,
+    evaluate_probed,
+    monte_carlo_error,
+)
+from mixedflow.estimation.steps import NewtonStep, ai_step, em_step, lifted
+
+HALVINGS = 6
+"""Times a Newton step is halved before an EM step is taken instead."""
+
+MOST_PROBES = 1_024
+"""Probes beyond which a Monte-Carlo error is reported as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedProblem:
+    """What is fitted and how.
+
+    Attributes
+    ----------
+    system, route : the equations and what solves and probes them
+    reml, method, control : how
+    """
+
+    system: ModelSystem
+    route: IterativeRoute
+    reml: bool
+    method: Method
+    control: FitControl
+
+
+@dataclass(frozen=True, slots=True)
+class ProbedFit:
+    """Where the loop ended.
+
+    Attributes
+    ----------
+    state : as the exact driver's
+    settled : the evaluation with every vanishing pivot exactly zero
+    error : what chance is left
+    """
+
+    state: FitState
+    settled: Evaluation
+    error: MonteCarloError
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """All that is known at some parameters."""
+
+    evaluation: ProbedEvaluation
+    found: ProbedMoments
+    info: Information
+    newton: NewtonStep
+    change: float
+
+    def converged(self, control: FitControl) -> bool:
+        return (
+            self.newton.decrement < control.tolerance and self.change < control.parameter_tolerance
+        )
+
+
+def run_probed(
+    problem: ProbedProblem,
+    *,
+    start: VarianceParameters | None = None,
+    progress: Progress | None = None,
+) -> ProbedFit:
+    """Return the fit, with probes added until the Monte-Carlo error meets its target.
+
+    Raises
+    ------
+    UnsupportedError
+        for the method 'px-em', whose regression needs the inverse itself.
+    """
+    if problem.method == "px-em":
+        raise UnsupportedError(
+            "method 'px-em' is not available with the solver 'pcg'; use 'auto', 'ai' or 'em'"
+        )
+    began = time.perf_counter()
+    first = start_parameters(problem.system) if start is None else start
+    point = _look(problem, first)
+    trace = [_row(point, 0, "start", 0, 0.0)]
+    iteration, since = 0, 0
+    last = problem.control.iterations(problem.method)
+    while True:
+        converged = point.converged(problem.control)
+        if converged or iteration >= last:
+            error = _error(problem, point)
+            if error.met or not converged or error.probes >= MOST_PROBES or iteration >= last:
+                break
+            more = _more_probes(error)
+            problem = replace(problem, route=problem.route.with_probes(more))
+            moved = f"{more} probes", _look(problem, point.evaluation.params), 0
+        else:
+            since += 1
+            move = _move(problem, point, since)
+            if move is None:
+                error = _error(problem, point)
+                break
+            moved = move
+        iteration += 1
+        step, point, halvings = moved
+        check_residual_variance(point.evaluation.params.sigma2, first.sigma2)
+        trace.append(_row(point, iteration, step, halvings, time.perf_counter() - began))
+        if progress is not None:
+            progress(trace[-1])
+    state = FitState(point.evaluation, tuple(trace), converged, point.info, point.newton)
+    return ProbedFit(state, _settle(problem, point), error)
+
+
+def _look(problem: ProbedProblem, params: VarianceParameters) -> _Point:
+    system = problem.system
+    evaluation = evaluate_probed(system, lifted(system, params), problem.route, reml=problem.reml)
+    found = evaluation.moments()
+    info = information(evaluation, found)
+    newton = ai_step(info, at_floor(system, evaluation.params))
+    change = relative_size(system, evaluation.params, newton.step)
+    return _Point(evaluation, found, info, newton, change)
+
+
+def _row(point: _Point, iteration: int, step: str, halvings: int, seconds: float) -> TraceRow:
+    value, newton = point.evaluation.minus2ll, point.newton
+    return TraceRow(iteration, step, value, newton.decrement, point.change, halvings, seconds)
+
+
+def _error(problem: ProbedProblem, point: _Point) -> MonteCarloError:
+    looked = (point.info, point.newton)
+    return monte_carlo_error(point.evaluation, point.found, looked, problem.control.mc_target)
+
+
+def _more_probes(error: MonteCarloError) -> int:
+    """Return the number that should meet the target, at least half as many again, at most 8 times."""
+    factor = min(8.0, max(1.5, 1.2 * (error.largest / error.target) ** 2))
+    return min(MOST_PROBES, math.ceil(error.probes * factor))
+
+
+_Move = tuple[str, _Point, int]
+
+
+def _move(problem: ProbedProblem, point: _Point, iteration: int) -> _Move | None:
+    """Return the step's name, the point after it and the halvings; None if none helps."""
+    em_first = problem.method == "auto" and iteration <= problem.control.em_steps
+    if problem.method == "em" or em_first:
+        return "em", _em(problem, point), 0
+    moved = _newton_move(problem, point)
+    if moved is not None or problem.method == "ai":
+        return moved
+    return "em", _em(problem, point), HALVINGS
+
+
+def _em(problem: ProbedProblem, point: _Point) -> _Point:
+    return _look(problem, em_step(point.evaluation, point.found))
+
+
+def _newton_move(problem: ProbedProblem, point: _Point) -> _Move | None:
+    """Return the first of H^-1g, its half, ... whose score is smaller in the metric of H."""
+    params = point.evaluation.params
+    step = limited(point.newton.step)
+    for halvings in range(HALVINGS + 1):
+        trial = params.with_vector(params.vector() + step * 0.5**halvings)
+        try:
+            after = _look(problem, trial)
+        except FitError:
+            continue
+        if _size(problem, point, after.info.score) <= point.newton.decrement:
+            return "ai", after, halvings
+    return None
+
+
+def _size(problem: ProbedProblem, point: _Point, score: Float) -> float:
+    """Return g'H^-1g for a score found elsewhere, H and the held parameters those of the point."""
+    info = replace(point.info, score=np.where(point.newton.free, score, 0.0))
+    return ai_step(info, at_floor(problem.system, point.evaluation.params)).decrement
+
+
+def _settle(problem: ProbedProblem, point: _Point) -> Evaluation:
+    """Return the evaluation with every pivot exactly zero that the score holds at its floor."""
+    params, system = point.evaluation.params, problem.system
+    theta = list(params.theta)
+    starts = np.cumsum([0, *(len(part) for part in theta)])
+    zeroed = False
+    for term, at in small_pivots(system, params):
+        structure, dim = term_structures(system)[term], system.dims[term]
+        if not point.newton.free[starts[term] + structure.pivot_index(dim)[at]]:
+            theta[term] = structure.without_pivot(theta[term], dim, at)
+            zeroed = True
+    if not zeroed:
+        return point.evaluation.inner
+    settled = VarianceParameters(tuple(theta), params.phi)
+    return evaluate(system, settled, problem.route, reml=problem.reml)

@@ -1,0 +1,239 @@
+"""M = [N B; B' D] with N block-diagonal: N is eliminated, and S = D - B'N^-1B is left to multiply with.
+
+Serves the iterative route of "Solving" in ``docs/algorithm.md``. Nothing is written down but what M
+itself holds, so S costs no more memory than M: B'N^-1B X is had from one part of N after another. To
+conjugate gradients S is a better matrix than M, of the smaller order, and its diagonal parts are
+known exactly (block-Jacobi).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from mixedflow.errors import FitError
+from mixedflow.linalg.arrays import FloatArray, Int32Array, IntArray
+from mixedflow.linalg.batched import batched_cholesky, batched_inverse, batched_logdet
+from mixedflow.linalg.errors import NotPositiveDefinite
+from mixedflow.linalg.pcg import COMPILE_ABOVE
+
+Parts = tuple[FloatArray, ...]
+"""Diagonal parts (M, r, r), one array for every stretch of equal sizes."""
+
+
+@dataclass(frozen=True, slots=True)
+class EliminatedMatrix:
+    """M by its parts.
+
+    Attributes
+    ----------
+    head : (L, q, q), N
+    parts : the diagonal parts of D
+    pointers : (L + 1,), columns : (nnz,), coupling : (nnz, q)
+        B by parts of N: part l meets the columns ``columns[pointers[l]:pointers[l + 1]]`` of D;
+        those of one diagonal part of D stand side by side and in order
+    others : what D has beside its diagonal parts, both triangles, or None
+    """
+
+    head: FloatArray
+    parts: Parts
+    pointers: IntArray
+    columns: Int32Array
+    coupling: FloatArray
+    others: csr_array | None
+
+
+class SchurComplement:
+    """S = D - B'N^-1B, never written down; see :class:`mixedflow.linalg.pcg.PositiveOperator`.
+
+    Attributes
+    ----------
+    matrix : M
+    head_inverse : N^-1; head_logdet : log|N|
+    removed : diagonal parts of B'N^-1B
+    jacobi_inverse : inverses of S's diagonal parts; jacobi_root : their Cholesky factors
+    jacobi_logdet : log-determinant of S's diagonal parts
+    compiled : whether the compiled loops are taken; by the size unless given
+    """
+
+    def __init__(
+        self, matrix: EliminatedMatrix, *, compiled: bool | None = None, threads: int = 1
+    ) -> None:
+        self.matrix = matrix
+        self._starts = _starts(matrix.parts)
+        size = len(matrix.head) * matrix.head.shape[1] + self.order
+        self.compiled = size > COMPILE_ABOVE if compiled is None else compiled
+        try:
+            root = batched_cholesky(matrix.head, threads=threads)
+            self.head_logdet = float(batched_logdet(root).sum())
+            self.head_inverse = batched_inverse(root, threads=threads)
+            del root
+            self._twin = None if self.compiled else _Twin(matrix, self.head_inverse, self.order)
+            self.removed = self._removed()
+            left = (D - K for D, K in zip(matrix.parts, self.removed, strict=True))
+            self.jacobi_root = tuple(batched_cholesky(part) for part in left)
+        except NotPositiveDefinite as error:
+            raise FitError(
+                "the mixed model equations are not positive definite; the columns' scales differ "
+                "too much for double precision"
+            ) from error
+        self.jacobi_inverse = tuple(batched_inverse(root) for root in self.jacobi_root)
+        self.jacobi_logdet = float(sum(batched_logdet(root).sum() for root in self.jacobi_root))
+
+    @property
+    def order(self) -> int:
+        """Order of S."""
+        return self._starts[-1]
+
+    def multiply(self, X: FloatArray) -> FloatArray:
+        """Return S X, (n, k)."""
+        return self._less_eliminated(self.matrix.parts, X)
+
+    def off_diagonal(self, X: FloatArray) -> FloatArray:
+        """Return (S - its diagonal parts) X, without cancellation where B is tiny."""
+        return self._less_eliminated(self.removed, X)
+
+    def precondition(self, R: FloatArray) -> FloatArray:
+        """Return blockdiag(S)^-1 R."""
+        return self.by_parts(self.jacobi_inverse, R)
+
+    def by_parts(self, parts: Parts, X: FloatArray) -> FloatArray:
+        """Return blockdiag(parts) X."""
+        out = np.empty_like(X)
+        for part, start in zip(parts, self._starts, strict=False):
+            if self.compiled:
+                from mixedflow.linalg.pcg_kernels import multiply_parts
+
+                multiply_parts(part, X, out, start)
+            else:
+                M, r, _ = part.shape
+                piece = X[start : start + M * r].reshape(M, r, -1)
+                out[start : start + M * r] = (part @ piece).reshape(M * r, -1)
+        return out
+
+    def _less_eliminated(self, parts: Parts, X: FloatArray) -> FloatArray:
+        """Return (blockdiag(parts) + others - B'N^-1B) X."""
+        matrix = self.matrix
+        Y = self.by_parts(parts, X)
+        if self._twin is not None:
+            if matrix.others is not None:
+                Y += matrix.others @ X
+            Y -= self._twin.coupling.T @ (self._twin.solved @ X)
+            return Y
+        from mixedflow.linalg.pcg_kernels import add_rows, subtract_eliminated
+
+        if matrix.others is not None:
+            add_rows(matrix.others.indptr, matrix.others.indices, matrix.others.data, X, Y)
+        subtract_eliminated(*self._lists, self.head_inverse, X, Y)
+        return Y
+
+    @property
+    def _lists(self) -> tuple[IntArray, Int32Array, FloatArray]:
+        return self.matrix.pointers, self.matrix.columns, self.matrix.coupling
+
+    def reduced(self, first: FloatArray, rest: FloatArray) -> FloatArray:
+        """Return rest - B'N^-1 first: the right side that S is left with; first (L q, k)."""
+        solved = self._solve_head(first)
+        if self._twin is not None:
+            left: FloatArray = rest - self._twin.coupling.T @ solved
+            return left
+        from mixedflow.linalg.pcg_kernels import scatter
+
+        moved: FloatArray = rest - scatter(*self._lists, solved, self.order)
+        return moved
+
+    def back(self, first: FloatArray, x: FloatArray) -> FloatArray:
+        """Return N^-1 (first - B x), the eliminated part of a solution; (L q, k)."""
+        if self._twin is not None:
+            return self._solve_head(first - self._twin.coupling @ x)
+        from mixedflow.linalg.pcg_kernels import gather
+
+        return self._solve_head(first - gather(*self._lists, x, self.matrix.head.shape[1]))
+
+    def _solve_head(self, right: FloatArray) -> FloatArray:
+        L, q, _ = self.head_inverse.shape
+        if q == 1:
+            scaled: FloatArray = self.head_inverse[:, 0] * right
+            return scaled
+        solved: FloatArray = (self.head_inverse @ right.reshape(L, q, -1)).reshape(right.shape)
+        return solved
+
+    def head_products(self, V: FloatArray, W: FloatArray) -> FloatArray:
+        """Return sum_l (N^-1 B v)_l (N^-1 B w)_l' of every column, (k, q, q)."""
+        if self._twin is not None:
+            L, q, _ = self.head_inverse.shape
+            left = (self._twin.solved @ V).reshape(L, q, -1)
+            right = (self._twin.solved @ W).reshape(L, q, -1)
+            product: FloatArray = np.einsum("lak,lbk->kab", left, right)
+            return product
+        from mixedflow.linalg.pcg_kernels import head_products
+
+        return np.asarray(head_products(*self._lists, self.head_inverse, V, W))
+
+    def head_parts(self, middle: Parts) -> FloatArray:
+        """Return sum_l (N^-1 B blockdiag(middle) B'N^-1)_ll, (q, q)."""
+        q = self.matrix.head.shape[1]
+        out = np.zeros((q, q))
+        if self._twin is not None:
+            full = _dense_parts(middle)
+            H = self._twin.solved.toarray().reshape(-1, q, self.order)
+            out += np.einsum("lai,ij,lbj->ab", H, full, H, optimize=True)
+            return out
+        from mixedflow.linalg.pcg_kernels import head_parts
+
+        for part, start in zip(middle, self._starts, strict=False):
+            head_parts(*self._lists, self.head_inverse, start, part, out)
+        return out
+
+    def _removed(self) -> Parts:
+        out = tuple(np.zeros_like(part) for part in self.matrix.parts)
+        if self._twin is not None:
+            K = (self._twin.coupling.T @ self._twin.solved).toarray()
+            for part, start in zip(out, self._starts, strict=False):
+                M, r, _ = part.shape
+                for i in range(M):
+                    at = slice(start + i * r, start + (i + 1) * r)
+                    part[i] = K[at, at]
+            return out
+        from mixedflow.linalg.pcg_kernels import eliminated_parts
+
+        for part, start in zip(out, self._starts, strict=False):
+            eliminated_parts(*self._lists, self.head_inverse, start, part)
+        return out
+
+
+class _Twin:
+    """B and N^-1B as sparse matrices, for small systems that are not worth a compiler's start."""
+
+    def __init__(self, matrix: EliminatedMatrix, inverse: FloatArray, order: int) -> None:
+        L, q, _ = inverse.shape
+        level = np.repeat(np.arange(L), np.diff(matrix.pointers))
+        rows = (level[:, None] * q + np.arange(q)).ravel()
+        columns = np.repeat(matrix.columns, q)
+        shape = (L * q, order)
+        self.coupling = csr_array((matrix.coupling.ravel(), (rows, columns)), shape=shape)
+        at = (np.arange(L)[:, None] * q + np.arange(q))[:, :, None]
+        row = np.broadcast_to(at, inverse.shape).ravel()
+        column = np.broadcast_to(at.transpose(0, 2, 1), inverse.shape).ravel()
+        self.solved = csr_array(
+            csr_array((inverse.ravel(), (row, column)), shape=(L * q, L * q)) @ self.coupling
+        )
+
+
+def _starts(parts: Sequence[FloatArray]) -> list[int]:
+    """Return where every stretch of parts starts, and the order last."""
+    return [0, *np.cumsum([part.shape[0] * part.shape[1] for part in parts]).tolist()]
+
+
+def _dense_parts(parts: Parts) -> FloatArray:
+    starts = _starts(parts)
+    full = np.zeros((starts[-1], starts[-1]))
+    for part, start in zip(parts, starts, strict=False):
+        M, r, _ = part.shape
+        for i in range(M):
+            at = slice(start + i * r, start + (i + 1) * r)
+            full[at, at] = part[i]
+    return full
