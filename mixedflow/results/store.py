@@ -131,7 +131,14 @@ def load_fit(folder: Path) -> FitResult:
         raise StoredFileError(f"the fit '{folder}' is damaged: {error} is missing in it") from error
     except FileNotFoundError as error:
         raise StoredFileError(f"the fit '{folder}' is not complete: no trace.parquet") from error
-    except (MixedflowError, TypeError, ValueError, OSError, pa.ArrowException) as error:
+    except (
+        AttributeError,
+        MixedflowError,
+        TypeError,
+        ValueError,
+        OSError,
+        pa.ArrowException,
+    ) as error:
         raise StoredFileError(f"the fit '{folder}' is damaged: {error}") from error
     return FitResult(
         spec=spec,

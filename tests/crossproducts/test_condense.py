@@ -137,7 +137,7 @@ def test_nothing_is_changed_by_adding_or_condensing():
     ):
         np.testing.assert_array_equal(left, right)
     copies = [{name: v.copy() for name, v in arrays(part).items()} for part in (a, b)]
-    a + b + a  # noqa: B018
+    a + b + a
     for part, copy in zip((a, b), copies, strict=True):
         for name, values in arrays(part).items():
             np.testing.assert_array_equal(values, copy[name], err_msg=name)
