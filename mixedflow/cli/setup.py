@@ -25,14 +25,11 @@ def init(
     """Write a commented configuration for a data file and a formula."""
     if config.exists() and not force:
         raise OutputError(f"{config} exists already; --force overwrites it")
+    from mixedflow.data import atomic_write_text, check_place
     from mixedflow.steps import init_step
 
-    text = init_step(data, formula)
-    try:
-        config.parent.mkdir(parents=True, exist_ok=True)
-        config.write_text(text, encoding="utf-8")
-    except OSError as fault:
-        raise OutputError(f"{config} cannot be written: {fault.strerror}") from None
+    check_place(config)
+    atomic_write_text(config, init_step(data, formula))
     console.write(f"wrote {config}; next: mixedflow check, then mixedflow run")
 
 

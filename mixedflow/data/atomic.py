@@ -25,7 +25,7 @@ def _sibling(path: Path, role: str) -> Path:
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
-    reason = error.strerror or str(error)
+    reason = error.strerror or str(error).rpartition("] ")[2]  # Arrow: "... [errno 28] No space"
     return OutputError(f"'{path}' cannot be written: {reason[:1].lower()}{reason[1:]}")
 
 
@@ -110,8 +110,8 @@ def check_folder(path: str | Path, own: Sequence[str]) -> None:
         others = [n for n in names if not any(fnmatch(n, o) for o in (*own, *LEFT_BEHIND))]
         if others:
             raise OutputError(
-                f"'{target}' cannot be written: the folder holds '{others[0]}', which is no result "
-                "of mixedflow and would be lost; name an empty or a new folder"
+                f"'{target}' cannot be written: the folder holds '{others[0]}', which is no part of "
+                "what is to be written and would be lost; name an empty or a new folder"
             )
     check_place(target)
     if os.path.lexists(target) and not target.is_dir():

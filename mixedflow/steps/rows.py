@@ -5,6 +5,7 @@ Stands before "Rows become columns" and at "Sums" in ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,13 @@ def spec_of(formula: str, data: DataConfig, weights: str | None) -> ModelSpec:
     return spec
 
 
+def _remove_empty(*folders: Path) -> None:
+    """Remove folders in which no piece came to be; pieces that did are used by the next attempt."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
 def condense_step(
     data: DataConfig,
     formula: str,
@@ -87,8 +95,12 @@ def condense_step(
     check_folder(out, DESIGN_FILES)
     source = source_of(data)
     check_columns(spec, source.columns(), source.name)
-    with runner_of(dask) as runner:
-        schema, sums = condense(spec, source, runner, path=out / PIECES, on_done=on_done)
+    try:
+        with runner_of(dask) as runner:
+            schema, sums = condense(spec, source, runner, path=out / PIECES, on_done=on_done)
+    except BaseException:
+        _remove_empty(out / PIECES, out)
+        raise
     origin = source.manifest.source if isinstance(source, PreparedData) else source.name
     facts = {"source": origin, "path": data.path, "fingerprint": source.fingerprint()}
     save_design(StoredDesign(schema, sums, facts), out)

@@ -59,7 +59,7 @@ def test_files_that_are_not_ours_are_never_replaced(tmp_path: Path) -> None:
     place = tmp_path / "thesis"
     place.mkdir()
     (place / "chapter.tex").write_text("years of work")
-    with pytest.raises(OutputError, match=r"holds 'chapter\.tex', which is no result of mixedflow"):
+    with pytest.raises(OutputError, match=r"holds 'chapter\.tex', which is no part of what"):
         check_folder(place, ("fit.json",))
     with (
         pytest.raises(OutputError, match="a file of that name"),
