@@ -1,7 +1,7 @@
 """A schema on disk: JSON for what is small, Parquet for long lists of levels. No pickle.
 
-Stands at "Files" in ``docs/layout.md``. Numbers are written so that reading gives the same bits
-back: encoding with a loaded schema is bit-identical. Files are written under temporary names and
+Stands at "The schema pass" in ``docs/algorithm.md``. Numbers are written so that reading gives the
+same bits back: encoding with a loaded schema is bit-identical. Files are written under temporary names and
 renamed.
 """
 
