@@ -116,6 +116,7 @@ class TestControl:
     def test_every_field_is_tested_here(self):
         assert {field.name for field in dataclasses.fields(FitControl)} == {
             "max_iter", "tolerance", "parameter_tolerance", "em_steps", "solver", "threads",
+            "mc_probes", "mc_target", "mc_seed",
         }  # fmt: skip
 
     def test_max_iter(self):
@@ -151,17 +152,45 @@ class TestControl:
                 self.fit(solver=solver)
             return
         found = self.fit(solver=solver)
-        assert found.solver in ENGINES
         assert solver in ("auto", found.solver)
+        if solver == "pcg":  # its likelihood is a Monte-Carlo estimate
+            assert found.minus2ll == pytest.approx(self.fit().minus2ll, abs=1.0)
+            return
+        assert found.solver in ENGINES
         assert found.minus2ll == pytest.approx(self.fit().minus2ll, rel=1e-11)
 
     def test_threads(self):
         one, two = self.fit(threads=1), self.fit(threads=2)
         assert one.minus2ll == two.minus2ll
 
+    def test_mc_seed(self):
+        """With few levels the variances are exact; the log-determinant still rests on chance."""
+        one, again, other = (self.fit(solver="pcg", mc_seed=seed) for seed in (5, 5, 6))
+        assert one.minus2ll == again.minus2ll
+        assert one.minus2ll != other.minus2ll
+        assert one.monte_carlo.seed == 5
+        exact = self.fit()
+        for found in (one, other):
+            assert abs(found.minus2ll - exact.minus2ll) < 6 * found.monte_carlo.minus2ll_se
+            for G, H in zip(found.G, exact.G, strict=True):
+                np.testing.assert_allclose(G, H, atol=1e-4 * np.abs(H).max())
+
+    def test_mc_probes(self):
+        few, many = (self.fit(solver="pcg", mc_probes=n, mc_target=0.9) for n in (4, 64))
+        assert few.monte_carlo.probes == 4
+        assert many.monte_carlo.probes == 64
+
+    @pytest.mark.parametrize("target", [0.9, 0.02])
+    def test_mc_target(self, target):
+        found = self.fit(solver="pcg", mc_probes=4, mc_target=target).monte_carlo
+        assert found.target == target
+        assert found.largest <= target
+
     @pytest.mark.parametrize(
         ("field", "value"),
         [
+            ("mc_probes", 3), ("mc_probes", 8.5), ("mc_seed", -1), ("mc_seed", "a"),
+            ("mc_target", 0.0), ("mc_target", 1.5),
             ("max_iter", 0), ("max_iter", -3), ("max_iter", 2.5), ("max_iter", "10"),
             ("max_iter", True), ("tolerance", 0.0), ("tolerance", 1.0), ("tolerance", -1e-8),
             ("tolerance", float("nan")), ("tolerance", "small"), ("parameter_tolerance", 0),
