@@ -25,7 +25,7 @@ def _sibling(path: Path, role: str) -> Path:
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
-    reason = error.strerror or str(error).rpartition("] ")[2]  # Arrow: "... [errno 28] No space"
+    reason = (error.strerror or str(error)).rpartition("] ")[2]  # Arrow: "... [errno 28] No space"
     return OutputError(f"'{path}' cannot be written: {reason[:1].lower()}{reason[1:]}")
 
 
@@ -153,6 +153,12 @@ def atomic_folder(path: str | Path, own: Sequence[str] = ("*",)) -> Iterator[Pat
     try:
         yield temporary
         _replace_folder(temporary, target)
+    except OutputError as error:
+        _forget(temporary, *made)
+        inner = error.__cause__ or error.__context__
+        if not isinstance(inner, OSError):
+            raise
+        raise _cannot_write(target, inner) from inner  # the name that was asked for, not ours
     except OSError as error:
         _forget(temporary, *made)
         raise _cannot_write(target, error) from error

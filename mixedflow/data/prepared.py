@@ -19,7 +19,7 @@ from mixedflow.data.atomic import atomic_write_text
 from mixedflow.data.columns import ColumnRule, Declarations
 from mixedflow.data.fingerprint import sha256_of_file, sha256_of_text
 from mixedflow.data.parquet import ParquetSource
-from mixedflow.errors import SourceError, StoredFileError
+from mixedflow.errors import SourceError, StoredFileError, listing
 
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
@@ -96,13 +96,26 @@ class PreparedManifest:
                 f"'{folder / MANIFEST}' has format version {version}; "
                 f"this mixedflow reads version {FORMAT_VERSION}; prepare the data again"
             )
-        try:
-            parts = tuple(PartRecord(**part) for part in stored.pop("parts"))
-            return cls(parts=parts, **stored)
-        except (KeyError, TypeError) as error:
-            raise StoredFileError(
-                f"'{folder / MANIFEST}' is not a manifest of prepared data: {error}"
-            ) from error
+        _check_keys(stored, cls.__slots__, folder)
+        parts = stored.pop("parts")
+        for part in parts:
+            _check_keys(part, PartRecord.__slots__, folder)
+        return cls(parts=tuple(PartRecord(**part) for part in parts), **stored)
+
+
+def _check_keys(stored: Any, names: Sequence[str], folder: Path) -> None:
+    """Raise unless a mapping of the manifest has exactly these keys, and its file lies beside it."""
+    place = f"'{folder / MANIFEST}' is not a manifest of prepared data"
+    if not isinstance(stored, dict):
+        raise StoredFileError(f"{place}: it holds {stored!r} in place of a part")
+    lacking = [name for name in names if name not in stored]
+    strange = [name for name in stored if name not in names]
+    if lacking or strange:
+        found = f"it lacks {listing(lacking)}" if lacking else f"it holds {listing(strange)}"
+        raise StoredFileError(f"{place}: {found}; prepare the data again")
+    file = stored.get("file")
+    if file is not None and Path(file).name != file:
+        raise StoredFileError(f"{place}: the part '{file}' does not lie beside it")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
