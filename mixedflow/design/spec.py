@@ -157,6 +157,8 @@ def make_spec(
     relationship: object = None,
 ) -> ModelSpec:
     """Check the parts of a model's description and freeze them."""
+    if not isinstance(formula, str):
+        raise FormulaError(f"The formula must be text like 'y ~ x + (1 | g)'; found {formula!r}.")
     parsed = parse_formula(formula)
     if missing not in get_args(MissingPolicy):
         near = did_you_mean(str(missing), get_args(MissingPolicy))
