@@ -43,13 +43,13 @@ polished <- function(e, d) {
     theta[inside] <- theta[inside] - solve((H + t(H)) / 2, g)
   }
   m <- suppressMessages(update(m, start = theta, control = lmerControl(optimizer = NULL)))
-  attr(m, "gradient") <- max(c(0, abs(gradient(f, theta, inside))))
+  attr(m, "gradient") <- max(0, abs(gradient(f, theta, inside)))
   m
 }
 
-steps <- function(theta) 1e-3 * pmax(abs(theta), 0.01)
+steps <- function(theta) 5e-3 * pmax(abs(theta), 0.01)
 
-gradient <- function(f, theta, inside) sapply(inside, function(i) {
+gradient <- function(f, theta, inside) vapply(inside, FUN.VALUE = 0, FUN = function(i) {
   h <- steps(theta)[i]
   at <- function(k) f(theta + replace(0 * theta, i, k * h))
   (at(-2) - 8 * at(-1) + 8 * at(1) - at(2)) / (12 * h)
