@@ -1,0 +1,255 @@
+"""Command lines that are wrong."""
+
+from __future__ import annotations
+
+from bad_inputs.cases import FORMULA, Case, csv, good_fit
+
+from mixedflow.errors import (
+    ConfigError,
+    DataError,
+    FormulaError,
+    MixedflowError,
+    OutputError,
+    SourceError,
+    StoredFileError,
+)
+
+
+def command(
+    name: str,
+    *words: str,
+    says: tuple[str, ...] = (),
+    error: type[MixedflowError] | None = None,
+    fit: bool = False,
+    until: str = "",
+) -> Case:
+    """Return a case of the command line alone."""
+    shown = "mixedflow " + " ".join(f"'{w}'" if " " in w else w for w in words)
+    files = {} if fit else {"data.csv": csv()}
+    return Case(
+        name,
+        shown,
+        error,
+        says,
+        files=files,
+        prepare=good_fit if fit else None,
+        command=words,
+        until=until,
+    )
+
+
+COMMANDS = [
+    command("unknown verb", "fitt", "data.csv", until="'fitt'", says=("'fitt'",)),
+    command(
+        "unknown option",
+        "fit",
+        "data.csv",
+        FORMULA,
+        "--methd",
+        "em",
+        until="--methd",
+        says=("--methd",),
+    ),
+    command("missing argument", "fit", "data.csv", until="argument", says=("ormula",)),
+    command("missing option", "prepare", "data.csv", says=("--out",)),
+    command("value missing", "fit", "data.csv", FORMULA, "--out", says=("--out",)),
+    command(
+        "no number",
+        "fit",
+        "data.csv",
+        FORMULA,
+        "--max-iter",
+        "many",
+        until="'--max-iter'",
+        says=("--max-iter",),
+    ),
+    command(
+        "no iterations",
+        "fit",
+        "data.csv",
+        FORMULA,
+        "--max-iter",
+        "0",
+        error=ConfigError,
+        says=(
+            "max_iter",
+            "0",
+            "at least 1",
+        ),
+    ),
+    command(
+        "type without a column",
+        "fit",
+        "data.csv",
+        FORMULA,
+        "--type",
+        "g",
+        error=ConfigError,
+        says=(
+            "--type 'g'",
+            "NAME=VALUE",
+        ),
+    ),
+    command(
+        "levels that are no list",
+        "fit",
+        "data.csv",
+        FORMULA,
+        "--levels",
+        "g=[a",
+        error=ConfigError,
+        says=(
+            "--levels 'g=[a'",
+            "not a list",
+        ),
+    ),
+    command(
+        "code as levels",
+        "fit",
+        "data.csv",
+        FORMULA,
+        "--levels",
+        "g=!!python/object/apply:os.system ['touch executed']",
+        error=ConfigError,
+        says=("--levels", "not a list"),
+    ),
+    command(
+        "no scheduler file",
+        "prepare",
+        "data.csv",
+        "--out",
+        "out",
+        "--dask",
+        "address",
+        "--scheduler-file",
+        "s.json",
+        error=ConfigError,
+        says=(
+            "'s.json'",
+            "cannot be read",
+        ),
+    ),
+    command(
+        "group of no column",
+        "prepare",
+        "data.csv",
+        "--out",
+        "out",
+        "--group",
+        "G",
+        error=DataError,
+        says=(
+            "'G'",
+            "did you mean 'g'?",
+        ),
+    ),
+    command(
+        "init: misspelt column",
+        "init",
+        "data.csv",
+        "y ~ xx + (1 | g)",
+        error=FormulaError,
+        says=(
+            "'xx'",
+            "did you mean 'x'?",
+        ),
+    ),
+    command(
+        "init: missing file",
+        "init",
+        "dota.csv",
+        FORMULA,
+        error=SourceError,
+        says=(
+            "'dota.csv'",
+            "did you mean 'data.csv'?",
+        ),
+    ),
+    command(
+        "init: a file that exists",
+        "init",
+        "data.csv",
+        FORMULA,
+        "--config",
+        "data.csv",
+        error=OutputError,
+        says=(
+            "data.csv exists already",
+            "--force",
+        ),
+    ),
+    command(
+        "run: data for a configuration",
+        "run",
+        "--config",
+        "data.csv",
+        error=ConfigError,
+        until="data.csv holds",
+        says=(
+            "data.csv holds",
+            "mapping",
+        ),
+    ),
+    command(
+        "condense: no random term",
+        "condense",
+        "data.csv",
+        "y ~ x",
+        "--out",
+        "out",
+        error=FormulaError,
+        says=("no random term",),
+    ),
+    command(
+        "condense: misspelt column",
+        "condense",
+        "data.csv",
+        "y ~ xx + (1 | g)",
+        "--out",
+        "out",
+        error=FormulaError,
+        says=(
+            "'xx'",
+            "did you mean 'x'?",
+        ),
+    ),
+    command(
+        "report: no fit",
+        "report",
+        "nowhere",
+        error=StoredFileError,
+        says=("'nowhere' holds no fit",),
+    ),
+    command(
+        "show: not a fit",
+        "show",
+        "data.csv",
+        error=StoredFileError,
+        says=(
+            "'data.csv'",
+            "fit.json",
+        ),
+    ),
+    command(
+        "diagnose: not a fit",
+        "diagnose",
+        "nowhere",
+        "data.csv",
+        "--out",
+        "out",
+        error=StoredFileError,
+        says=("'nowhere'",),
+    ),
+    command(
+        "diagnose: other data",
+        "diagnose",
+        "fit",
+        "nowhere.csv",
+        "--out",
+        "out",
+        error=SourceError,
+        fit=True,
+        says=("'nowhere.csv'",),
+    ),
+]
+COMMAND_LINES = {"Command line": COMMANDS}

@@ -1,0 +1,472 @@
+"""Configuration files that are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bad_inputs.cases import FORMULA, Case, csv
+
+from mixedflow.config import load_config
+from mixedflow.errors import (
+    ConfigError,
+    DataError,
+    FormulaError,
+    MixedflowError,
+    SourceError,
+    UnsupportedError,
+)
+
+GOOD = f"""\
+data:
+  trial:
+    path: data.csv
+models:
+  one:
+    data: trial
+    formula: {FORMULA}
+"""
+
+
+def config(
+    name: str,
+    shown: str,
+    error: type[MixedflowError],
+    *says: str,
+    until: str = "",
+    text: str | bytes = "",
+    read: bool = True,
+    verb: str = "check",
+) -> Case:
+    """Return a case that reads a configuration file, and runs a verb with it."""
+    return Case(
+        name,
+        shown,
+        error,
+        says,
+        files={"config.yaml": text, "data.csv": csv()},
+        call=(lambda: load_config("config.yaml")) if read else None,
+        command=(verb, "--config", "config.yaml"),
+        until=until,
+    )
+
+
+def line(found: str, instead: str) -> str:
+    """Return the good configuration with a piece of it replaced."""
+    assert found in GOOD
+    return GOOD.replace(found, instead)
+
+
+def _folder(place: Path) -> None:
+    (place / "config.yaml").mkdir()
+
+
+def _unreadable(place: Path) -> None:
+    (place / "data.csv").write_text(csv(), encoding="utf-8")
+    (place / "config.yaml").symlink_to("nowhere.yaml")
+
+
+CONFIG = [
+    Case(
+        "no file",
+        "there is no config.yaml",
+        ConfigError,
+        (
+            "'config.yaml'",
+            "mixedflow init",
+        ),
+        call=lambda: load_config("config.yaml"),
+        command=("run", "--config", "config.yaml"),
+    ),
+    Case(
+        "a folder",
+        "config.yaml is a folder",
+        ConfigError,
+        (
+            "config.yaml",
+            "cannot be read",
+        ),
+        prepare=_folder,
+        call=lambda: load_config("config.yaml"),
+        command=("run", "--config", "config.yaml"),
+    ),
+    Case(
+        "a link to nothing",
+        "config.yaml points to a file that is gone",
+        ConfigError,
+        ("no configuration file",),
+        prepare=_unreadable,
+        call=lambda: load_config("config.yaml"),
+        command=("check", "--config", "config.yaml"),
+    ),
+    config("empty", "an empty file", ConfigError, "'data' and 'models'", text="", verb="run"),
+    config(
+        "not UTF-8",
+        "a Latin-1 file",
+        ConfigError,
+        "UTF-8",
+        "byte 8",
+        text=GOOD.replace("trial", "\xe9").encode("latin-1"),
+        verb="run",
+    ),
+    config("a list", "- data", ConfigError, "a list", "mapping", text="- data\n- models\n"),
+    config(
+        "bad YAML",
+        "path: [data.csv",
+        ConfigError,
+        "line 4",
+        until="column",
+        text=line("data.csv", "[data.csv"),
+        verb="run",
+    ),
+    config(
+        "tab in YAML",
+        "a tab before path:",
+        ConfigError,
+        "line 3",
+        until="column",
+        text=line("    path", "\tpath"),
+    ),
+    config(
+        "key twice",
+        "data: stands twice",
+        ConfigError,
+        "line 8",
+        "'data'",
+        "line 1",
+        text=GOOD + "data: {}\n",
+    ),
+    config(
+        "unknown key",
+        "modles:",
+        ConfigError,
+        "'modles'",
+        "did you mean 'models'?",
+        text=line("models:", "modles:"),
+        verb="run",
+    ),
+    config(
+        "unknown key in a section",
+        "fromula:",
+        ConfigError,
+        "'models.one'",
+        "'fromula'",
+        "did you mean 'formula'?",
+        text=line("formula:", "fromula:"),
+    ),
+    config(
+        "missing key",
+        "no formula",
+        ConfigError,
+        "models.one",
+        "'formula'",
+        text=line(f"    formula: {FORMULA}\n", ""),
+    ),
+    config(
+        "wrong type",
+        "path: 3",
+        ConfigError,
+        "data.trial.path",
+        "3",
+        "text",
+        text=line("data.csv", "3"),
+    ),
+    config(
+        "wrong type of a switch",
+        "reml: maybe",
+        ConfigError,
+        "models.one.reml",
+        "'maybe'",
+        "true or false",
+        text=GOOD + "    reml: maybe\n",
+    ),
+    config(
+        "list in place of a mapping",
+        "data: [trial]",
+        ConfigError,
+        "data is a list",
+        "mapping",
+        text="data: [trial]\nmodels: {}\n",
+    ),
+    config(
+        "no model",
+        "models: {}",
+        ConfigError,
+        "models is empty",
+        text=GOOD.partition("models:")[0] + "models: {}\n",
+    ),
+    config(
+        "unknown data set",
+        "data: trail",
+        ConfigError,
+        "models.one.data",
+        "'trail'",
+        "did you mean 'trial'?",
+        text=line("data: trial", "data: trail"),
+        verb="run",
+    ),
+    config(
+        "unknown method",
+        "method: pxem",
+        ConfigError,
+        "models.one.method",
+        "'pxem'",
+        "did you mean 'px-em'?",
+        "'ai'",
+        text=GOOD + "    method: pxem\n",
+    ),
+    config(
+        "unknown policy",
+        "missing: ignore",
+        ConfigError,
+        "data.trial.missing",
+        "'ignore'",
+        "'drop', 'error'",
+        text=line("data.csv\n", "data.csv\n    missing: ignore\n"),
+    ),
+    config(
+        "unknown kind of workers",
+        "dask: {kind: thread}",
+        ConfigError,
+        "dask.kind",
+        "'thread'",
+        "did you mean 'threads'?",
+        text=GOOD + "dask: {kind: thread}\n",
+    ),
+    config(
+        "not an amount of memory",
+        "memory: lots",
+        ConfigError,
+        "dask.memory",
+        "'lots'",
+        "'2 GB'",
+        text=GOOD + "dask: {memory: lots}\n",
+    ),
+    config(
+        "no workers",
+        "workers: 0",
+        ConfigError,
+        "dask.workers",
+        "0",
+        "at least 1",
+        text=GOOD + "dask: {workers: 0}\n",
+    ),
+    config(
+        "address without a kind",
+        "address: tcp://x:1",
+        ConfigError,
+        "'address'",
+        "'threads'",
+        text=GOOD + "dask: {address: 'tcp://x:1'}\n",
+    ),
+    config(
+        "name with a slash",
+        "models: {a/b: ...}",
+        ConfigError,
+        "'a/b'",
+        "letters",
+        text=line("  one:", "  a/b:"),
+    ),
+    config(
+        "name that climbs", "data: {..: ...}", ConfigError, "'..'", text=GOOD.replace("trial", "..")
+    ),
+    config(
+        "name that is taken",
+        "data: {models: ...}",
+        ConfigError,
+        "'models'",
+        "taken",
+        text=GOOD.replace("trial", "models"),
+    ),
+    config(
+        "comparison with an unknown model",
+        "compare: [[one, tow]]",
+        ConfigError,
+        "'tow'",
+        "did you mean 'two'?",
+        text=GOOD + "  two: {data: trial, formula: y ~ 1 + (1 | g)}\ncompare: [[one, tow]]\n",
+    ),
+    config(
+        "comparison with itself",
+        "compare: [[one]]",
+        ConfigError,
+        "[one]",
+        "at least two",
+        text=GOOD + "compare: [[one]]\n",
+    ),
+    config(
+        "level list that is empty",
+        "levels: {sex: []}",
+        ConfigError,
+        "'sex'",
+        "no level",
+        text=line("data.csv\n", "data.csv\n    levels: {sex: []}\n"),
+    ),
+    config(
+        "tolerance out of range",
+        "tolerance: 2",
+        ConfigError,
+        "control.tolerance",
+        "2",
+        "less than 1",
+        text=GOOD + "control: {tolerance: 2}\n",
+    ),
+    config(
+        "code in YAML",
+        "!!python/object/apply:os.system",
+        ConfigError,
+        "line 8",
+        until="column",
+        text=GOOD + "report: !!python/object/apply:os.system ['touch executed']\n",
+    ),
+    config(
+        "order without a group",
+        "order: x",
+        ConfigError,
+        "data.trial",
+        "'order'",
+        "'group'",
+        text=line("data.csv\n", "data.csv\n    order: x\n"),
+    ),
+]
+
+CHECKED = [
+    config(
+        "formula of a model",
+        "formula: y ~ x + (1 | g",
+        FormulaError,
+        "config.yaml",
+        "models.one.formula",
+        "lacks a ')'",
+        text=line(FORMULA, "y ~ x + (1 | g"),
+        read=False,
+        verb="run",
+    ),
+    config(
+        "formula of a model, checked",
+        "formula: y ~ x + (1 | g",
+        FormulaError,
+        "config.yaml",
+        "models.one.formula",
+        "lacks a ')'",
+        text=line(FORMULA, "y ~ x + (1 | g"),
+        read=False,
+    ),
+    config(
+        "no random term in a model",
+        "formula: y ~ x",
+        FormulaError,
+        "models.one.formula",
+        "no random term",
+        text=line(FORMULA, "y ~ x"),
+        read=False,
+        verb="run",
+    ),
+    config(
+        "structure of a model",
+        "formula: y ~ x + ar1(x | g)",
+        UnsupportedError,
+        "models.one.formula",
+        "'ar1'",
+        text=line(FORMULA, "y ~ x + ar1(x | g)"),
+        read=False,
+    ),
+    config(
+        "column of a model, run",
+        "formula: y ~ xx + (1 | g)",
+        FormulaError,
+        "models.one",
+        "'xx'",
+        "did you mean 'x'?",
+        text=line(FORMULA, "y ~ xx + (1 | g)"),
+        read=False,
+        verb="run",
+    ),
+    config(
+        "data file of a data set, run",
+        "path: dota.csv",
+        SourceError,
+        "data.trial",
+        "'dota.csv'",
+        "did you mean 'data.csv'?",
+        text=line("data.csv", "dota.csv"),
+        read=False,
+        verb="run",
+    ),
+    config(
+        "group of a data set, run",
+        "group: G",
+        DataError,
+        "data.trial.group",
+        "'G'",
+        "did you mean 'g'?",
+        text=line("data.csv\n", "data.csv\n    group: G\n"),
+        read=False,
+        verb="run",
+    ),
+    config(
+        "column of a model",
+        "formula: y ~ xx + (1 | g)",
+        FormulaError,
+        "models.one",
+        "'xx'",
+        "did you mean 'x'?",
+        text=line(FORMULA, "y ~ xx + (1 | g)"),
+        read=False,
+    ),
+    config(
+        "data file of a data set",
+        "path: dota.csv",
+        SourceError,
+        "data.trial",
+        "'dota.csv'",
+        "did you mean 'data.csv'?",
+        text=line("data.csv", "dota.csv"),
+        read=False,
+    ),
+    config(
+        "group of a data set",
+        "group: G",
+        DataError,
+        "data.trial.group",
+        "'G'",
+        "did you mean 'g'?",
+        text=line("data.csv\n", "data.csv\n    group: G\n"),
+        read=False,
+    ),
+    config(
+        "order of a data set",
+        "order: xx",
+        DataError,
+        "data.trial.order",
+        "'xx'",
+        "did you mean 'x'?",
+        text=line("data.csv\n", "data.csv\n    group: g\n    order: xx\n"),
+        read=False,
+    ),
+    config(
+        "unit of no column",
+        "units: {xx: ms}",
+        DataError,
+        "data.trial.units",
+        "'xx'",
+        "did you mean 'x'?",
+        text=line("data.csv\n", "data.csv\n    units: {xx: ms}\n"),
+        read=False,
+    ),
+    config(
+        "weights of a model",
+        "weights: ww",
+        FormulaError,
+        "models.one",
+        "'ww'",
+        "did you mean 'w'?",
+        text=GOOD + "    weights: ww\n",
+        read=False,
+    ),
+]
+
+
+CONFIGS = {
+    "Configuration": CONFIG,
+    "Configuration against the data": CHECKED,
+}
