@@ -162,7 +162,7 @@ def test_a_folder_without_permission(command, place: Path, capsys):
         assert invoke(command) == 2
     finally:
         place.chmod(0o700)
-    assert "cannot be written: permission denied" in capsys.readouterr().err
+    assert "cannot be written: permission denied" in capsys.readouterr().err.lower()
     check_nothing_left(place, before)
 
 
