@@ -193,16 +193,25 @@ class IterativeEngine(Engine):
         """Return one estimate of log|M_zz| a probe, (probes,).
 
         tr(log P) = tr(log P - P + I) because P, S between the roots of its diagonal parts, has
-        them equal to I: what is left to chance is of the second order.
+        them equal to I: what is left to chance is of the second order. The directions that make
+        most of the noise, constants over a factor's levels, are taken exactly.
         """
         if self._logdets is None:
             schur = self.schur
-            parts = self.in_batches(self.settings.probes, self._log_batch)
-            self._logdets = schur.head_logdet + schur.jacobi_logdet + np.concatenate(parts)
+            transposed = tuple(root.transpose(0, 2, 1) for root in schur.jacobi_root)
+            Q = np.linalg.qr(schur.by_parts(transposed, constant_columns(self)))[0]
+
+            def batch(numbers: range) -> Float:
+                signs = self.signs(numbers)
+                return self._log_quadrature(signs - Q @ (Q.T @ signs))
+
+            exact = schur.head_logdet + schur.jacobi_logdet + self._log_quadrature(Q).sum()
+            self._logdets = exact + np.concatenate(self.in_batches(self.settings.probes, batch))
         return self._logdets
 
-    def _log_batch(self, numbers: range) -> Float:
-        right = self.schur.by_parts(self.schur.jacobi_root, self.signs(numbers))
+    def _log_quadrature(self, z: Float) -> Float:
+        """Return z'(log P - P + I)z of every column."""
+        right = self.schur.by_parts(self.schur.jacobi_root, z)
         found = self.conjugate(right, QUADRATURE_TOLERANCE)
         return quadrature(found, lambda nodes: np.log(nodes) - nodes + 1.0)
 
@@ -282,6 +291,17 @@ class IterativeEngine(Engine):
     def inverse_pairs(self, key: tuple[int, int]) -> Float:  # noqa: ARG002 - as every engine
         """Refuse, as :meth:`inverse_diagonal` does."""
         raise UnsupportedError(_NO_INVERSE)
+
+
+def constant_columns(engine: IterativeEngine) -> Float:
+    """Return the constant over the levels of every factor of S and each of its columns, (n, m)."""
+    structure = engine.structure
+    parts = []
+    for (L, q), start in zip(structure.rest, structure.starts, strict=False):
+        part = np.zeros((engine.schur.order, q))
+        part[start : start + L * q] = np.tile(np.eye(q), (L, 1))
+        parts.append(part)
+    return np.concatenate(parts, axis=1)
 
 
 _NO_INVERSE = (

@@ -7,7 +7,9 @@ S^-1, S = Ds + O with Ds its diagonal parts. In ::
 
 the first two terms have known diagonal parts (Ds^-1 and zero), so signs z only estimate the third: its
 solution S^-1 O Ds^-1 O Ds^-1 z is what conjugate gradients are asked for. Nothing cancels when a
-variance runs to zero. Factors with few levels are probed by unit vectors, which is exact.
+variance runs to zero. Directions Q that would make most of the noise are taken exactly, and signs are
+projected on the rest: tr A = tr Q'AQ + E z'(I - QQ')A(I - QQ')z. They are the unit vectors of factors
+with few levels and the constant over all levels of a factor, which S can hardly tell from the mean.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import numpy as np
 
 from mixedflow.design.types import Float
 from mixedflow.equations.engines import Parts
-from mixedflow.equations.iterative import IterativeEngine
+from mixedflow.equations.iterative import IterativeEngine, constant_columns
 from mixedflow.equations.mme import MmeSolution
 
 EXACT_LEVELS = 64
@@ -93,9 +95,9 @@ def _traces(solution: MmeSolution) -> Parts:
         structure.others, schur.jacobi_inverse, schur.removed, strict=True
     ):
         known[f] = np.einsum("lab,lbc->ac", inverse, ZtRZ[f] - removed)
-    few = [f for f in structure.others if engine.matrix.shapes[f][0] <= EXACT_LEVELS]
-    signs = _signs_part(engine, few)
-    for f, part in enumerate(_unit_part(engine, few)):
+    exact = _Exact(engine)
+    signs = _signs_part(engine, exact)
+    for f, part in enumerate(_exact_part(engine, exact)):
         known[f] = known[f] - part
     return tuple(_symmetric(base - part) for base, part in zip(known, signs, strict=True))
 
@@ -104,46 +106,68 @@ def _symmetric(T: Float) -> Float:
     return 0.5 * (T + T.transpose(0, 2, 1))
 
 
-def _unit_part(engine: IterativeEngine, few: list[int]) -> list[Float]:
-    """Return what the factors with few levels contribute, by unit vectors, (q_f, q_f) a factor."""
-    at = _rows_of(engine, few)
+class _Exact:
+    """Q by its columns: unit vectors of factors with few levels, then constants of the others.
+
+    Attributes
+    ----------
+    units : the rows of S that the unit vectors stand for
+    constants : (n, m), orthonormal, zero in those rows
+    """
+
+    def __init__(self, engine: IterativeEngine) -> None:
+        structure, order = engine.structure, engine.schur.order
+        few = [L <= EXACT_LEVELS for L, _ in structure.rest]
+        spans = [np.arange(*structure.starts[at : at + 2]) for at, exact in enumerate(few) if exact]
+        self.units = np.concatenate([np.arange(0), *spans])
+        self.constants = constant_columns(engine)
+        self.constants[self.units] = 0.0
+        self.constants = self.constants[:, self.constants.any(axis=0)]
+        self.constants /= np.sqrt((self.constants**2).sum(axis=0))
+        self.count = len(self.units) + self.constants.shape[1]
+        self.complete = len(self.units) == order
+
+    def columns(self, numbers: range) -> Float:
+        """Return columns of Q, (n, k)."""
+        out = np.zeros((len(self.constants), len(numbers)))
+        for t, number in enumerate(numbers):
+            if number < len(self.units):
+                out[self.units[number], t] = 1.0
+            else:
+                out[:, t] = self.constants[:, number - len(self.units)]
+        return out
+
+    def project(self, signs: Float) -> None:
+        """Take Q's part out of the signs, in place."""
+        signs[self.units] = 0.0
+        signs -= self.constants @ (self.constants.T @ signs)
+
+
+def _exact_part(engine: IterativeEngine, exact: _Exact) -> list[Float]:
+    """Return what the directions Q contribute, (q_f, q_f) a factor."""
 
     def batch(numbers: range) -> list[Float]:
-        units = np.zeros((engine.schur.order, len(numbers)))
-        units[at[numbers.start : numbers.stop], np.arange(len(numbers))] = 1.0
-        return [part.sum(axis=0) for part in _second_order(engine, units)]
+        return [part.sum(axis=0) for part in _second_order(engine, exact.columns(numbers))]
 
     total = [np.zeros((q, q)) for _, q in engine.matrix.shapes]
-    for parts in engine.in_batches(len(at), batch):
+    for parts in engine.in_batches(exact.count, batch):
         total = [a + b for a, b in zip(total, parts, strict=True)]
     return total
 
 
-def _signs_part(engine: IterativeEngine, few: list[int]) -> list[Float]:
-    """Return what the other factors contribute, by signs, (probes, q_f, q_f) a factor."""
+def _signs_part(engine: IterativeEngine, exact: _Exact) -> list[Float]:
+    """Return what signs make of the rest, (probes, q_f, q_f) a factor."""
     probes, shapes = engine.settings.probes, engine.matrix.shapes
-    exact = _rows_of(engine, few)
-    if len(exact) == engine.schur.order:
+    if exact.complete:
         return [np.zeros((probes, q, q)) for _, q in shapes]
 
     def batch(numbers: range) -> list[Float]:
         signs = engine.signs(numbers)
-        signs[exact] = 0.0
+        exact.project(signs)
         return _second_order(engine, signs)
 
     parts = engine.in_batches(probes, batch)
     return [np.concatenate([part[f] for part in parts]) for f in range(len(shapes))]
-
-
-def _rows_of(engine: IterativeEngine, factors: list[int]) -> Float:
-    """Return the rows of S that belong to these factors."""
-    structure = engine.structure
-    spans = [
-        np.arange(structure.starts[at], structure.starts[at + 1])
-        for at, f in enumerate(structure.others)
-        if f in factors
-    ]
-    return np.concatenate([np.arange(0), *spans])
 
 
 def _second_order(engine: IterativeEngine, z: Float) -> list[Float]:

@@ -160,6 +160,8 @@ def independent_minus2ll(evaluation: Evaluation) -> tuple[float, str]:
     eliminated by LU and the rest dense; sparse LU where little fills in; NaN beyond.
     """
     solution = evaluation.solution
+    if not solution.engine.exact:
+        return float("nan"), "not evaluated: it is a Monte-Carlo estimate with this solver"
     mme = solution.mme
     sizes = [L * q for L, q in mme.random.shapes]
     if sum(sizes) + mme.system.p <= DENSE_LIMIT:

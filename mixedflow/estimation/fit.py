@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,14 +15,24 @@ from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.design.types import Float, Int, TermDesign
 from mixedflow.equations.choice import EnginePlan, plan_engine
 from mixedflow.equations.engines import Parts
+from mixedflow.equations.iterative import IterativeEngine, IterativeRoute, IterativeSettings
 from mixedflow.equations.system import ModelSystem, model_system
 from mixedflow.estimation.boundary import settle, singular_terms
 from mixedflow.estimation.certificate import Certificate, certify
 from mixedflow.estimation.control import FitControl, Method, checked_method
-from mixedflow.estimation.driver import POLISHING, Problem, Progress, TraceRow, run_driver
+from mixedflow.estimation.driver import (
+    POLISHING,
+    FitState,
+    Problem,
+    Progress,
+    TraceRow,
+    run_driver,
+)
 from mixedflow.estimation.grouped import compiled_pays
 from mixedflow.estimation.likelihood import Evaluation, evaluate
 from mixedflow.estimation.parameters import VarianceParameters
+from mixedflow.estimation.probed import MonteCarloError
+from mixedflow.estimation.probing_driver import ProbedProblem, run_probed
 
 CHEAP = 1e7
 """Predicted operations of an iteration up to which a fit is polished to the last digit."""
@@ -51,6 +61,7 @@ class Estimates:
     trace : one row an iteration
     certificate : evidence on convergence
     seconds : of fitting
+    monte_carlo : what chance the solver ``pcg`` leaves in the fit; None for the exact solvers
     """
 
     reml: bool
@@ -72,6 +83,12 @@ class Estimates:
     trace: tuple[TraceRow, ...]
     certificate: Certificate
     seconds: float
+    monte_carlo: MonteCarloError | None = None
+
+    @property
+    def monte_carlo_se(self) -> tuple[float, ...]:
+        """Monte-Carlo standard errors, row by row of the variance components; empty if exact."""
+        return () if self.monte_carlo is None else self.monte_carlo.se
 
 
 def fit_reml(sums: CrossProducts, terms: Sequence[TermDesign], **options: object) -> Estimates:
@@ -111,6 +128,11 @@ def estimate(  # noqa: PLR0913 - the public way in
     control = FitControl() if control is None else control
     system = model_system(sums, terms)
     plan = plan_system(system, control)
+    if isinstance(plan.make, IterativeRoute):
+        probed = ProbedProblem(system, plan.make, reml, chosen, control)
+        found = run_probed(probed, start=start, progress=progress)
+        how = _How(chosen, plan.name, began, found.error)
+        return _estimates(found.settled, found.state, how)
     problem = Problem(
         system,
         plan.make,
@@ -121,35 +143,29 @@ def estimate(  # noqa: PLR0913 - the public way in
         polishing=POLISHING if plan.flops < CHEAP else FEW_POLISHING,
     )
     state = run_driver(problem, start=start, progress=progress)
-    settled = settle(problem, state)
-    singular = singular_terms(system, settled.params)
-    certificate = certify(state, settled, [term.label for term in system.terms], singular)
-    return _estimates(
-        settled,
-        state.trace,
-        certificate,
-        _How(chosen, plan.name, singular, time.perf_counter() - began),
-    )
+    return _estimates(settle(problem, state), state, _How(chosen, plan.name, began))
 
 
 def plan_system(system: ModelSystem, control: FitControl) -> EnginePlan:
     """Return the route for the system's equations."""
-    return plan_engine(system.pattern, wanted=control.solver)
+    settings = IterativeSettings(
+        probes=control.mc_probes, seed=control.mc_seed, threads=control.threads
+    )
+    return plan_engine(system.pattern, wanted=control.solver, iterative=settings)
 
 
 @dataclass(frozen=True, slots=True)
 class _How:
     method: str
     solver: str
-    singular: tuple[bool, ...]
-    seconds: float
+    began: float
+    monte_carlo: MonteCarloError | None = None
 
 
-def _estimates(
-    settled: Evaluation, trace: tuple[TraceRow, ...], certificate: Certificate, how: _How
-) -> Estimates:
-    system = settled.solution.mme.system
-    params = settled.params
+def _estimates(settled: Evaluation, state: FitState, how: _How) -> Estimates:
+    system, params = settled.system, settled.params
+    singular = singular_terms(system, params)
+    certificate = certify(state, settled, [term.label for term in system.terms], singular)
     beta, vcov = fixed_effects(settled)
     y_scale = system.fixed_scale.y_scale
     return Estimates(
@@ -168,10 +184,11 @@ def _estimates(
         n_obs=system.n_obs,
         n_params=system.p + sum(len(theta) for theta in params.theta) + 1,
         converged=certificate.converged,
-        singular=how.singular,
-        trace=trace,
+        singular=singular,
+        trace=state.trace,
         certificate=certificate,
-        seconds=how.seconds,
+        seconds=time.perf_counter() - how.began,
+        monte_carlo=how.monte_carlo,
     )
 
 
@@ -218,6 +235,18 @@ def conditional_covariances(evaluation: Evaluation) -> Parts:
     return tuple(F @ part @ F.T for F, part in zip(factors, inverse, strict=True))
 
 
+def conditional_covariances_at(evaluation: Evaluation, factor: int, levels: Int) -> Float:
+    """Return Var(u_l | y, beta) of a few levels of a factor, (m, q, q), exactly for every solver."""
+    engine = evaluation.solution.engine
+    if isinstance(engine, IterativeEngine):
+        inverse = engine.inverse_at(factor, levels)
+    else:
+        inverse = engine.inverse_diagonal()[factor][levels]
+    F = user_factors(evaluation)[factor]
+    covariances: Float = F @ inverse @ F.T
+    return covariances
+
+
 def evaluate_at(
     sums: CrossProducts,
     terms: Sequence[TermDesign],
@@ -225,10 +254,16 @@ def evaluate_at(
     *,
     reml: bool,
     solver: str = "auto",
+    monte_carlo: MonteCarloError | None = None,
 ) -> Evaluation:
-    """Return the likelihood and solution at stored parameters, to verify or to go on from a fit."""
+    """Return the likelihood and solution at stored parameters, to verify or to go on from a fit.
+
+    With the probes and the seed of ``monte_carlo`` an estimated likelihood is the same again.
+    """
     system = model_system(sums, terms)
     control = FitControl(solver=solver)  # type: ignore[arg-type]  # checked by FitControl
+    if monte_carlo is not None:
+        control = replace(control, mc_probes=monte_carlo.probes, mc_seed=monte_carlo.seed)
     return evaluate(system, params, plan_system(system, control).make, reml=reml)
 
 
@@ -241,6 +276,7 @@ def trace_table(trace: Sequence[TraceRow]) -> dict[str, list[object]]:
 __all__ = [
     "Estimates",
     "conditional_covariances",
+    "conditional_covariances_at",
     "estimate",
     "evaluate_at",
     "fit_ml",

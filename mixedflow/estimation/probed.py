@@ -85,7 +85,11 @@ class ProbedEvaluation:
         """Return the average information, exact up to the tolerance of the solutions."""
         return average_information(self.inner.solution, self.params, found)
 
-    def expanded(self, found: ProbedMoments, index: Sequence[FreeEntry]) -> tuple[Float, Float]:
+    def expanded(
+        self,
+        found: ProbedMoments,  # noqa: ARG002 - as every evaluation
+        index: Sequence[FreeEntry],  # noqa: ARG002
+    ) -> tuple[Float, Float]:
         """Refuse: PX-EM needs the inverse at every pair of levels that meet.
 
         Raises
@@ -186,8 +190,9 @@ def _scores_by_probe(evaluation: ProbedEvaluation, found: ProbedMoments) -> Floa
 def _inverse(H: Float) -> Float:
     """Return H^-1 after scaling to a unit diagonal; directions without information count nothing."""
     scale = np.sqrt(np.where(np.diag(H) > 0, np.diag(H), 1.0))
-    inverse: Float = np.linalg.pinv(H / np.outer(scale, scale), rcond=1e-12, hermitian=True)
-    return inverse / np.outer(scale, scale)
+    scaled = np.linalg.pinv(H / np.outer(scale, scale), rcond=1e-12, hermitian=True)
+    inverse: Float = scaled / np.outer(scale, scale)
+    return inverse
 
 
 def _roots(covariance: Float) -> Float:

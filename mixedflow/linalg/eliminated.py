@@ -120,8 +120,8 @@ class SchurComplement:
         Y = self.by_parts(parts, X)
         if self._twin is not None:
             if matrix.others is not None:
-                Y += matrix.others @ X
-            Y -= self._twin.coupling.T @ (self._twin.solved @ X)
+                Y += np.asarray(matrix.others @ X)
+            Y -= np.asarray(self._twin.coupling.T @ (self._twin.solved @ X))
             return Y
         from mixedflow.linalg.pcg_kernels import add_rows, subtract_eliminated
 
@@ -142,8 +142,7 @@ class SchurComplement:
             return left
         from mixedflow.linalg.pcg_kernels import scatter
 
-        moved: FloatArray = rest - scatter(*self._lists, solved, self.order)
-        return moved
+        return np.subtract(rest, scatter(*self._lists, solved, self.order))
 
     def back(self, first: FloatArray, x: FloatArray) -> FloatArray:
         """Return N^-1 (first - B x), the eliminated part of a solution; (L q, k)."""
@@ -151,7 +150,8 @@ class SchurComplement:
             return self._solve_head(first - self._twin.coupling @ x)
         from mixedflow.linalg.pcg_kernels import gather
 
-        return self._solve_head(first - gather(*self._lists, x, self.matrix.head.shape[1]))
+        met = gather(*self._lists, x, self.matrix.head.shape[1])
+        return self._solve_head(np.subtract(first, met))
 
     def _solve_head(self, right: FloatArray) -> FloatArray:
         L, q, _ = self.head_inverse.shape
@@ -165,8 +165,8 @@ class SchurComplement:
         """Return sum_l (N^-1 B v)_l (N^-1 B w)_l' of every column, (k, q, q)."""
         if self._twin is not None:
             L, q, _ = self.head_inverse.shape
-            left = (self._twin.solved @ V).reshape(L, q, -1)
-            right = (self._twin.solved @ W).reshape(L, q, -1)
+            left = np.asarray(self._twin.solved @ V).reshape(L, q, -1)
+            right = np.asarray(self._twin.solved @ W).reshape(L, q, -1)
             product: FloatArray = np.einsum("lak,lbk->kab", left, right)
             return product
         from mixedflow.linalg.pcg_kernels import head_products

@@ -139,7 +139,8 @@ def quadrature(found: PcgSolution, function: Callable[[FloatArray], FloatArray])
         diagonal = 1.0 / alpha
         diagonal[1:] += beta / alpha[:-1]
         nodes, vectors = eigh_tridiagonal(diagonal, np.sqrt(beta) / alpha[:-1])
-        out[t] = found.start[t] * float(vectors[0] ** 2 @ function(nodes))
+        weights = vectors[0] ** 2
+        out[t] = found.start[t] * float(weights @ function(np.asarray(nodes, dtype=np.float64)))
     return out
 
 

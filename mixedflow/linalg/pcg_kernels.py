@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mixedflow.linalg.arrays import FloatArray, IntArray
+from mixedflow.linalg.arrays import FloatArray, Int32Array, IntArray
 from mixedflow.linalg.jit import compiled
 
 
@@ -68,7 +68,7 @@ def multiply_parts(parts: FloatArray, X: FloatArray, Y: FloatArray, start: int) 
 
 @compiled
 def add_rows(
-    pointers: IntArray, columns: IntArray, values: FloatArray, X: FloatArray, Y: FloatArray
+    pointers: Int32Array, columns: Int32Array, values: FloatArray, X: FloatArray, Y: FloatArray
 ) -> None:
     """Y += A X, A in compressed rows."""
     n = len(pointers) - 1
@@ -83,7 +83,7 @@ def add_rows(
 @compiled
 def subtract_eliminated(
     pointers: IntArray,
-    columns: IntArray,
+    columns: Int32Array,
     coupling: FloatArray,
     inverse: FloatArray,
     X: FloatArray,
@@ -118,7 +118,7 @@ def subtract_eliminated(
 
 @compiled
 def gather(
-    pointers: IntArray, columns: IntArray, coupling: FloatArray, X: FloatArray, q: int
+    pointers: IntArray, columns: Int32Array, coupling: FloatArray, X: FloatArray, q: int
 ) -> FloatArray:
     """B X, (L q, k)."""
     L = len(pointers) - 1
@@ -136,7 +136,7 @@ def gather(
 
 @compiled
 def scatter(
-    pointers: IntArray, columns: IntArray, coupling: FloatArray, W: FloatArray, n: int
+    pointers: IntArray, columns: Int32Array, coupling: FloatArray, W: FloatArray, n: int
 ) -> FloatArray:
     """B'W, (n, k); W (L q, k)."""
     L, q = len(pointers) - 1, coupling.shape[1]
@@ -155,7 +155,7 @@ def scatter(
 @compiled
 def eliminated_parts(
     pointers: IntArray,
-    columns: IntArray,
+    columns: Int32Array,
     coupling: FloatArray,
     inverse: FloatArray,
     start: int,
@@ -184,7 +184,7 @@ def eliminated_parts(
 @compiled
 def head_parts(
     pointers: IntArray,
-    columns: IntArray,
+    columns: Int32Array,
     coupling: FloatArray,
     inverse: FloatArray,
     start: int,
@@ -213,7 +213,7 @@ def head_parts(
 @compiled
 def head_products(
     pointers: IntArray,
-    columns: IntArray,
+    columns: Int32Array,
     coupling: FloatArray,
     inverse: FloatArray,
     V: FloatArray,
