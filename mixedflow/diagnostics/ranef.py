@@ -107,7 +107,10 @@ def random_columns(fit: FitResult) -> tuple[RandomColumn, ...]:
     """Return every column of every factor of the fit, in the order of ``fit.ranef``."""
     out = []
     for factor, frame in fit.ranef.items():
-        spread = fit.ranef_se[factor].to_numpy(dtype=np.float64)
+        if fit.monte_carlo is None:
+            spread = fit.ranef_se[factor].to_numpy(dtype=np.float64)
+        else:  # the solver has no conditional SDs
+            spread = np.full(frame.shape, np.nan)
         levels = [str(level) for level in frame.index]
         for j, column in enumerate(str(name) for name in frame.columns):
             blup, sd = frame.iloc[:, j].to_numpy(dtype=np.float64), spread[:, j]

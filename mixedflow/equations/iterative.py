@@ -286,11 +286,11 @@ class IterativeEngine(Engine):
         UnsupportedError
             always.
         """
-        raise UnsupportedError(_NO_INVERSE)
+        raise UnsupportedError(NO_INVERSE)
 
     def inverse_pairs(self, key: tuple[int, int]) -> Float:  # noqa: ARG002 - as every engine
         """Refuse, as :meth:`inverse_diagonal` does."""
-        raise UnsupportedError(_NO_INVERSE)
+        raise UnsupportedError(NO_INVERSE)
 
 
 def constant_columns(engine: IterativeEngine) -> Float:
@@ -304,7 +304,7 @@ def constant_columns(engine: IterativeEngine) -> Float:
     return np.concatenate(parts, axis=1)
 
 
-_NO_INVERSE = (
+NO_INVERSE = (
     "the solver 'pcg' never forms the inverse of the equations, so conditional standard deviations "
     "of all random effects are not available; ask for chosen levels, "
     "fit.ranef_se_at(group, levels), or fit with the solver 'schur' or 'sparse'"

@@ -22,6 +22,7 @@ from mixedflow.design.spec import ModelSpec
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.driver import Progress
 from mixedflow.estimation.fit import Estimates, estimate
+from mixedflow.estimation.probed import MonteCarloError
 from mixedflow.results.fit_result import FitResult
 
 REPORTED = ("numpy", "scipy", "pandas", "pyarrow", "formulaic", "dask", "numba")
@@ -120,7 +121,30 @@ def fit_messages(estimates: Estimates, sums: CrossProducts) -> tuple[str, ...]:
             f"not converged after {last.iteration} iterations of {estimates.method}: the estimates "
             "are not the optimum; raise max_iter or use method 'auto'"
         )
+    if estimates.monte_carlo is not None:
+        out += _chance_messages(estimates.monte_carlo)
     return tuple(out)
+
+
+def _chance_messages(chance: MonteCarloError) -> list[str]:
+    """Return sentences on what the solver 'pcg' leaves to chance."""
+    traces = (
+        f"solver 'pcg' estimated traces from {chance.probes} random vectors (seed {chance.seed}): "
+        f"the Monte-Carlo error of the variance components is at most {chance.largest:.2%} of "
+        "their standard errors"
+    )
+    likelihood = (
+        f"the log-likelihood is an estimate, -2 logLik with a standard error of "
+        f"{chance.minus2ll_se:.2g}: too noisy for likelihood-ratio tests, AIC and BIC unless "
+        "models differ by much more"
+    )
+    out = [traces, likelihood]
+    if not chance.met:
+        out.append(
+            f"the Monte-Carlo error is larger than the {chance.target:.2%} wanted; more than "
+            f"{chance.probes} random vectors are not tried"
+        )
+    return out
 
 
 def versions() -> dict[str, str]:

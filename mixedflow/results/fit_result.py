@@ -6,7 +6,7 @@ Stands at "Results" in ``docs/algorithm.md``. Values are tables by name; arrays 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,12 +22,21 @@ from mixedflow.design.encode import Encoder, NewLevels
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec
 from mixedflow.design.types import Float
-from mixedflow.errors import DataError
+from mixedflow.equations.iterative import NO_INVERSE
+from mixedflow.errors import DataError, UnsupportedError
 from mixedflow.estimation.certificate import Certificate
-from mixedflow.estimation.fit import Estimates, conditional_covariances, evaluate_at, trace_table
+from mixedflow.estimation.fit import (
+    Estimates,
+    conditional_covariances,
+    conditional_covariances_at,
+    evaluate_at,
+    trace_table,
+)
+from mixedflow.estimation.probed import MonteCarloError
 from mixedflow.inference.components import variance_components
 from mixedflow.inference.fixed import coefficient_table
 from mixedflow.inference.predict import linear_predictor, random_predictor
+from mixedflow.results.chosen import chosen_levels
 from mixedflow.results.summary import render_summary
 
 if TYPE_CHECKING:
@@ -185,10 +194,42 @@ class FitResult:
 
     @cached_property
     def ranef_se(self) -> dict[str, pd.DataFrame]:
-        """Conditional SDs of the random effects given y and the fixed effects (lme4's condVar)."""
+        """Conditional SDs of the random effects given y and the fixed effects (lme4's condVar).
+
+        Raises
+        ------
+        UnsupportedError
+            for a fit by the solver 'pcg', which never has the inverse that they stand in.
+        """
+        if self.monte_carlo is not None:
+            raise UnsupportedError(NO_INVERSE)
         covariances = conditional_covariances(self._evaluation())
         spread = [np.sqrt(np.einsum("laa->la", part)) for part in covariances]
         return self._by_factor(tuple(spread))
+
+    def ranef_se_at(self, group: str, levels: Sequence[object]) -> pd.DataFrame:
+        """Return the conditional SDs of a few levels: exact for every solver, pcg included.
+
+        Parameters
+        ----------
+        group : grouping factor
+        levels : its levels, as the index of ``ranef[group]`` names them
+        """
+        factor, at = chosen_levels(self.ranef, group, levels)
+        covariances = conditional_covariances_at(self._evaluation(), factor, at)
+        spread = np.sqrt(np.einsum("laa->la", covariances))
+        frame = self.ranef[group]
+        return pd.DataFrame(spread, index=frame.index[at], columns=frame.columns)
+
+    @property
+    def monte_carlo(self) -> MonteCarloError | None:
+        """What chance the solver 'pcg' leaves in the fit; None for the exact solvers."""
+        return self.estimates.monte_carlo
+
+    @property
+    def monte_carlo_se(self) -> pd.Series:
+        """Monte-Carlo standard error of ``varcorr["vcov"]``, row by row; empty if exact."""
+        return pd.Series(self.estimates.monte_carlo_se, dtype=float, name="monte_carlo_se")
 
     def _evaluation(self) -> Any:
         estimates = self.estimates
@@ -198,6 +239,7 @@ class FitResult:
             estimates.params,
             reml=estimates.reml,
             solver=estimates.solver,
+            monte_carlo=estimates.monte_carlo,
         )
 
     def _by_factor(self, parts: tuple[Float, ...]) -> dict[str, pd.DataFrame]:
@@ -337,4 +379,5 @@ class FitResult:
             "varcorr": self.varcorr.to_dict(orient="records"),
             "n_levels": self.n_levels,
             "certificate": asdict(self.certificate),
+            "monte_carlo": None if self.monte_carlo is None else asdict(self.monte_carlo),
         }
