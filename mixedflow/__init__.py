@@ -12,13 +12,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mixedflow.api import fit, load
+    from mixedflow.estimation.control import FitControl
     from mixedflow.results.fit_result import FitResult
 
-__all__ = ["FitResult", "__version__", "fit", "load"]
+__all__ = ["FitControl", "FitResult", "__version__", "fit", "load"]
 
 _HOME = {
     "fit": "mixedflow.api",
     "load": "mixedflow.api",
+    "FitControl": "mixedflow.estimation.control",
     "FitResult": "mixedflow.results.fit_result",
 }
 

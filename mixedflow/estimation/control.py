@@ -29,6 +29,7 @@ class FitControl:
     tolerance : the decrement g'H^-1g that counts as converged, in units of -2 log-likelihood
     parameter_tolerance : the largest step relative to the parameters that counts as converged
     em_steps : PX-EM steps before the first Newton step of ``auto``
+    accelerate : extrapolate ``em`` and ``px-em`` by SQUAREM every third iteration
     solver : the route for the equations; ``auto`` chooses by predicted cost
     threads : threads of the compiled passes; any number gives the same bits
     mc_probes : random vectors that the solver ``pcg`` begins with; other solvers need none
@@ -41,6 +42,7 @@ class FitControl:
     tolerance: float = 1e-8
     parameter_tolerance: float = 1e-6
     em_steps: int = 3
+    accelerate: bool = True
     solver: SolverName = "auto"
     threads: int = 1
     mc_probes: int = 16
@@ -51,6 +53,8 @@ class FitControl:
         _check_count("max_iter", 1 if self.max_iter is None else self.max_iter, 1)
         _check_count("threads", self.threads, 1)
         _check_count("em_steps", self.em_steps, 0)
+        if not isinstance(self.accelerate, bool):
+            raise ConfigError(f"accelerate must be true or false; found {self.accelerate!r}")
         _check_count("mc_probes", self.mc_probes, 4)
         _check_count("mc_seed", self.mc_seed, 0)
         for name in ("tolerance", "parameter_tolerance", "mc_target"):

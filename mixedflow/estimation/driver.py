@@ -19,6 +19,7 @@ from mixedflow.design.types import Float
 from mixedflow.equations.engines import MakeEngine
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import FitError
+from mixedflow.estimation.acceleration import squarem
 from mixedflow.estimation.control import FitControl, Method
 from mixedflow.estimation.evaluation import AnyEvaluation, AnyMoments
 from mixedflow.estimation.grouped import evaluate_grouped
@@ -28,8 +29,11 @@ from mixedflow.estimation.parameters import (
     VarianceParameters,
     at_floor,
     check_residual_variance,
+    small_pivots,
     start_parameters,
     term_scales,
+    term_structures,
+    without_pivot,
 )
 from mixedflow.estimation.steps import (
     NewtonStep,
@@ -47,6 +51,18 @@ CHECK_EVERY = 10
 
 POLISHING = 6
 """Newton steps after convergence, at most; each must cut the decrement to a tenth."""
+
+LARGEST_CHANGE = 2.0
+"""Change of log sigma2 that a step may make."""
+
+EM_MARGIN = 1e-4
+"""Share of the tolerance that EM has to meet: it stops short by more than Newton steps do."""
+
+DWINDLING = 0.1
+"""Relative pivot below which EM tries whether the variance is zero."""
+
+EM_STEPS = ("em", "px-em")
+"""Steps of the trace that EM's monotonicity holds for."""
 
 POLISHED = 1e-20
 """Decrement below which nothing is left to polish."""
@@ -78,6 +94,7 @@ class FitState:
     trace : rows so far
     converged : whether the last look said so
     info, newton : of the last look, or None
+    history : parameters after the last EM steps in a row, three at most
     """
 
     evaluation: AnyEvaluation
@@ -85,6 +102,7 @@ class FitState:
     converged: bool = False
     info: Information | None = None
     newton: NewtonStep | None = None
+    history: tuple[Float, ...] = ()
 
 
 Progress = Callable[[TraceRow], None]
@@ -144,13 +162,25 @@ def run_driver(
         row = TraceRow(
             iteration, step, after.minus2ll, *_UNSEEN, halvings, time.perf_counter() - began
         )
-        state = FitState(after, (*state.trace, row), info=state.info, newton=state.newton)
+        state = FitState(
+            after,
+            (*state.trace, row),
+            info=state.info,
+            newton=state.newton,
+            history=_history(state, step, after.params.vector()),
+        )
         if progress is not None:
             progress(row)
     return _final_look(problem, state)
 
 
 _UNSEEN = (float("nan"), float("nan"))
+
+
+def _history(state: FitState, step: str, point: Float) -> tuple[Float, ...]:
+    """Return the points that an extrapolation may use: EM's since the last other step."""
+    before = state.history or (state.evaluation.params.vector(),)
+    return (*before, point)[-3:] if step in EM_STEPS and len(before) < 3 else (point,)
 
 
 def _polished(problem: Problem, state: FitState, iteration: int, began: float) -> FitState:
@@ -200,10 +230,8 @@ def _look(problem: Problem, state: FitState, found: AnyMoments, iteration: int |
     info = information(state.evaluation, found)
     newton = ai_step(info, at_floor(problem.system, state.evaluation.params))
     change = relative_size(problem.system, state.evaluation.params, newton.step)
-    converged = (
-        newton.decrement < problem.control.tolerance
-        and change < problem.control.parameter_tolerance
-    )
+    tolerance = problem.control.tolerance * (1.0 if newton_method else EM_MARGIN)
+    converged = newton.decrement < tolerance and change < problem.control.parameter_tolerance
     last = state.trace[-1]
     row = TraceRow(
         last.iteration,
@@ -214,7 +242,8 @@ def _look(problem: Problem, state: FitState, found: AnyMoments, iteration: int |
         last.halvings,
         last.seconds,
     )
-    return FitState(state.evaluation, (*state.trace[:-1], row), converged, info, newton)
+    trace = (*state.trace[:-1], row)
+    return FitState(state.evaluation, trace, converged, info, newton, state.history)
 
 
 def relative_size(system: ModelSystem, params: VarianceParameters, step: Float) -> float:
@@ -233,11 +262,9 @@ Move = tuple[str, AnyEvaluation, int]
 
 def _move(problem: Problem, state: FitState, found: AnyMoments, iteration: int) -> Move | None:
     """Return the step's name, the evaluation after it and the halvings; None if none helps."""
-    if problem.method == "em":
-        return "em", problem.evaluate(em_step(state.evaluation, found)), 0
     px_first = problem.method == "auto" and iteration <= problem.control.em_steps
-    if problem.method == "px-em" or px_first:
-        return "px-em", problem.evaluate(px_em_step(state.evaluation, found)), 0
+    if problem.method in EM_STEPS or px_first:
+        return _em_move(problem, state, found, iteration)
     moved = _newton_move(problem, state)
     if moved is not None or problem.method == "ai":
         return moved
@@ -247,25 +274,76 @@ def _move(problem: Problem, state: FitState, found: AnyMoments, iteration: int) 
     return None
 
 
+def _em_move(problem: Problem, state: FitState, found: AnyMoments, iteration: int) -> Move:
+    """Return a step of EM or PX-EM, or where EM by itself goes on, a shortcut that is no worse."""
+    if problem.method in EM_STEPS:
+        zeroed = None if iteration % CHECK_EVERY else _at_zero(problem, state)
+        if zeroed is not None:
+            return "boundary", zeroed, 0
+        ahead = _extrapolated(problem, state)
+        if ahead is not None:
+            return "squarem", ahead, 0
+    if problem.method == "em":
+        return "em", problem.evaluate(em_step(state.evaluation, found)), 0
+    return "px-em", problem.evaluate(px_em_step(state.evaluation, found)), 0
+
+
+def _at_zero(problem: Problem, state: FitState) -> AnyEvaluation | None:
+    """Return the evaluation with a dwindling variance at its floor, if that is no worse.
+
+    EM approaches a zero variance as O(1/t), slower than rounding lets it go on.
+    """
+    system, now = problem.system, state.evaluation
+    floored = at_floor(system, now.params)
+    starts = np.cumsum([0, *(len(theta) for theta in now.params.theta)])
+    for term, at in small_pivots(system, now.params, DWINDLING):
+        place = term_structures(system)[term].pivot_index(system.dims[term])[at]
+        if floored[starts[term] + place]:
+            continue
+        trial = problem.evaluate(without_pivot(system, now.params, term, at))
+        if trial.minus2ll <= now.minus2ll:
+            return trial
+    return None
+
+
+def _extrapolated(problem: Problem, state: FitState) -> AnyEvaluation | None:
+    """Return the evaluation at EM's extrapolated point, if there is one and it is no worse."""
+    wanted = problem.control.accelerate and problem.method in EM_STEPS
+    if not wanted or len(state.history) < 3:
+        return None
+    point = squarem(state.history)
+    if point is None or abs(point[-1] - state.history[-1][-1]) > LARGEST_CHANGE:
+        return None
+    try:
+        ahead = problem.evaluate(state.evaluation.params.with_vector(point))
+    except FitError:
+        return None
+    better = np.isfinite(ahead.minus2ll) and ahead.minus2ll <= state.evaluation.minus2ll
+    return ahead if better else None
+
+
 def _newton_move(problem: Problem, state: FitState) -> Move | None:
     """Return the first of H^-1g, its half, its quarter, ... that raises the likelihood."""
     assert state.newton is not None  # noqa: S101 - Newton methods look at every iteration
     params, before = state.evaluation.params, state.evaluation.minus2ll
     step = limited(state.newton.step)
+    slack = _noise(before)
+    if state.newton.decrement < problem.control.tolerance:
+        slack += problem.control.tolerance
     for halvings in range(HALVINGS + 1):
         trial = params.with_vector(params.vector() + step * 0.5**halvings)
         try:
             after = problem.evaluate(trial)
         except FitError:
             continue
-        if np.isfinite(after.minus2ll) and after.minus2ll <= before + _noise(before):
+        if np.isfinite(after.minus2ll) and after.minus2ll <= before + slack:
             return "ai", after, halvings
     return None
 
 
 def limited(step: Float) -> Float:
     """Return the step with log sigma2 changing by 2 at most."""
-    limited: Float = step * min(1.0, 2.0 / max(abs(step[-1]), 1e-300))
+    limited: Float = step * min(1.0, LARGEST_CHANGE / max(abs(step[-1]), 1e-300))
     return limited
 
 

@@ -23,6 +23,9 @@ START_SHARE = 0.3
 FLOOR = 1e-7
 """Smallest relative pivot of a term's factor while iterating; zeros are made at the end."""
 
+SMALL_PIVOT = 1e-4
+"""Pivot, relative to a column that matters as much as the residual, below which zero is tried."""
+
 VANISHING = 1e-13
 """Share of a variance below which sums in double precision cannot tell it from zero."""
 
@@ -122,6 +125,32 @@ def at_floor(system: ModelSystem, params: VarianceParameters) -> NDArray[np.bool
         mask[structure.pivot_index(dim)[low]] = True
         masks.append(mask)
     return np.concatenate([*masks, [False]])
+
+
+def small_pivots(
+    system: ModelSystem, params: VarianceParameters, limit: float = SMALL_PIVOT
+) -> list[tuple[int, int]]:
+    """Return (term, column) of the pivots below a limit, relative to a column that matters."""
+    found = []
+    structures = term_structures(system)
+    for j, (structure, theta, guess) in enumerate(
+        zip(structures, params.theta, term_scales(system), strict=True)
+    ):
+        pivots = structure.pivots(theta, system.dims[j])
+        for at in range(system.dims[j]):
+            if abs(pivots[at]) < limit * (params.sigma2 * guess[at, at]) ** 0.5:
+                found.append((j, at))
+    return found
+
+
+def without_pivot(
+    system: ModelSystem, params: VarianceParameters, term: int, at: int
+) -> VarianceParameters:
+    """Return the parameters with one pivot of a term exactly zero."""
+    theta = list(params.theta)
+    structure = term_structures(system)[term]
+    theta[term] = structure.without_pivot(theta[term], system.dims[term], at)
+    return VarianceParameters(tuple(theta), params.phi)
 
 
 def start_parameters(system: ModelSystem) -> VarianceParameters:

@@ -19,7 +19,6 @@ from mixedflow.equations.iterative import IterativeRoute
 from mixedflow.equations.probing import ProbedMoments
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import FitError, UnsupportedError
-from mixedflow.estimation.boundary import small_pivots
 from mixedflow.estimation.control import FitControl, Method
 from mixedflow.estimation.driver import FitState, Progress, TraceRow, limited, relative_size
 from mixedflow.estimation.information import Information, information
@@ -28,6 +27,7 @@ from mixedflow.estimation.parameters import (
     VarianceParameters,
     at_floor,
     check_residual_variance,
+    small_pivots,
     start_parameters,
     term_structures,
 )

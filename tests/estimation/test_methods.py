@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -116,6 +117,7 @@ class TestControl:
     def test_every_field_is_tested_here(self):
         assert {field.name for field in dataclasses.fields(FitControl)} == {
             "max_iter", "tolerance", "parameter_tolerance", "em_steps", "solver", "threads",
+            "accelerate",
             "mc_probes", "mc_target", "mc_seed",
         }  # fmt: skip
 
@@ -134,10 +136,11 @@ class TestControl:
 
     def test_parameter_tolerance(self):
         early, late = (
-            self.fit(method="px-em", tolerance=0.9, parameter_tolerance=t) for t in (0.1, 1e-4)
+            self.fit(method="px-em", accelerate=False, tolerance=0.9, parameter_tolerance=t)
+            for t in (0.1, 1e-9)
         )
         assert early.trace[-1].iteration < late.trace[-1].iteration
-        assert late.certificate.rel_change < 1e-4
+        assert late.certificate.rel_change < 1e-9
 
     @pytest.mark.parametrize("steps", [0, 1, 5])
     def test_em_steps(self, steps):
@@ -158,6 +161,21 @@ class TestControl:
             return
         assert found.solver in ENGINES
         assert found.minus2ll == pytest.approx(self.fit().minus2ll, rel=1e-11)
+
+    @pytest.mark.parametrize("method", ["em", "px-em"])
+    def test_accelerate(self, method):
+        plain, quick = (
+            self.fit(method=method, accelerate=on, tolerance=1e-10) for on in (False, True)
+        )
+        assert {row.step for row in plain.trace[1:]} == {method}
+        assert "squarem" in {row.step for row in quick.trace}
+        assert len(quick.trace) < len(plain.trace)
+        assert quick.converged
+        assert quick.minus2ll == pytest.approx(plain.minus2ll, abs=1e-7)
+        assert all(
+            after.minus2ll <= before.minus2ll + 1e-9 * abs(before.minus2ll)
+            for before, after in pairwise(quick.trace)
+        )
 
     def test_threads(self):
         one, two = self.fit(threads=1), self.fit(threads=2)
@@ -191,7 +209,7 @@ class TestControl:
         [
             ("mc_probes", 3), ("mc_probes", 8.5), ("mc_seed", -1), ("mc_seed", "a"),
             ("mc_target", 0.0), ("mc_target", 1.5),
-            ("max_iter", 0), ("max_iter", -3), ("max_iter", 2.5), ("max_iter", "10"),
+            ("accelerate", 1), ("max_iter", 0), ("max_iter", -3), ("max_iter", 2.5), ("max_iter", "10"),
             ("max_iter", True), ("tolerance", 0.0), ("tolerance", 1.0), ("tolerance", -1e-8),
             ("tolerance", float("nan")), ("tolerance", "small"), ("parameter_tolerance", 0),
             ("parameter_tolerance", 2.0), ("parameter_tolerance", None), ("em_steps", -1),
