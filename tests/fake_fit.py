@@ -60,6 +60,7 @@ class FakeFit:
     timings: dict[str, float] = field(default_factory=lambda: {"condense": 0.012, "fit": 0.034})
     versions: dict[str, str] = field(default_factory=lambda: {"mixedflow": "0", "numpy": "2"})
     certificate: Certificate = field(default_factory=some_certificate)
+    monte_carlo: Any = None
 
     @property
     def deviance(self) -> float:
