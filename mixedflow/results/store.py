@@ -244,7 +244,7 @@ def _verified(
 
 
 def _monte_carlo(content: Mapping[str, Any]) -> MonteCarloError | None:
-    stored = content.get("monte_carlo")
+    stored = content["monte_carlo"]
     if stored is None:
         return None
     rows = {name: tuple(stored[name]) for name in ("se", "relative")}
