@@ -1,8 +1,8 @@
 """Rows to sums: W'BW and W'By of one partition, with columns shifted and scaled by their pilots.
 
 Stands at "Condensing" in ``docs/algorithm.md``. The per-row loop is compiled (``kernels.py``) for
-large partitions; below :data:`COMPILE_ABOVE` rows its NumPy twin here is used, so that small data
-never wait for a compiler. Both give the same sums up to rounding.
+large partitions; below :data:`COMPILE_ABOVE` rows its NumPy twin (``twins.py``) is used, so that
+small data never wait for a compiler. Both give the same sums up to rounding.
 """
 
 from __future__ import annotations
@@ -12,14 +12,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from mixedflow.crossproducts.types import (
-    ONLY_KEY,
-    CrossProducts,
-    FactorSums,
-    KeyedSums,
-    PairSums,
-)
-from mixedflow.design.types import DesignBlock, DesignColumns, DesignInfo, Float, Int, Pieces
+from mixedflow.crossproducts.types import ONLY_KEY, CrossProducts, FactorSums, KeyedSums
+from mixedflow.crossproducts.work import Among, FactorWork, GroupWork, PairWork, StoredColumn
+from mixedflow.design.types import DesignBlock, DesignColumns, DesignInfo, Float, Int
 
 COMPILE_ABOVE = 50_000
 """Rows above which the compiled kernel pays for its start."""
@@ -31,7 +26,11 @@ KernelChoice = Literal["auto", "numpy", "numba"]
 
 
 def condense_block(
-    block: DesignBlock, info: DesignInfo, *, kernel: KernelChoice = "auto"
+    block: DesignBlock,
+    info: DesignInfo,
+    *,
+    kernel: KernelChoice = "auto",
+    by_group: int | None = None,
 ) -> CrossProducts:
     """Return the sums of a partition whose columns are matrices; see :func:`condense_columns`."""
     columns = DesignColumns(
@@ -44,11 +43,15 @@ def condense_block(
         rows_in=block.rows_in,
         missing=block.missing,
     )
-    return condense_columns(columns, info, kernel=kernel)
+    return condense_columns(columns, info, kernel=kernel, by_group=by_group)
 
 
 def condense_columns(
-    columns: DesignColumns, info: DesignInfo, *, kernel: KernelChoice = "auto"
+    columns: DesignColumns,
+    info: DesignInfo,
+    *,
+    kernel: KernelChoice = "auto",
+    by_group: int | None = None,
 ) -> CrossProducts:
     """Return [X y]'B[X y], Z'B[Z X y] of one partition; B = I, or diag(w) with weights.
 
@@ -57,6 +60,7 @@ def condense_columns(
     columns : raw columns of the partition
     info : columns and pilots of the design
     kernel : "numpy", "numba", or "auto" by the number of rows
+    by_group : grouping factor of which every level's [X y]'B[X y] is kept besides
 
     Returns
     -------
@@ -67,6 +71,8 @@ def condense_columns(
     compiled = kernel == "numba" or (kernel == "auto" and n > COMPILE_ABOVE)
     step = TILE if compiled else max(n, 1)
     work = _Work(columns, info, step, compiled=compiled)
+    if by_group is not None:
+        work.keep_groups(by_group)
     for start in range(0, n, step):
         work.add_rows(slice(start, min(n, start + step)))
     weights = columns.weights
@@ -76,7 +82,7 @@ def condense_columns(
         XtBX=work.gram[: work.P, : work.P],
         XtBy=work.gram[: work.P, work.P :],
         ytBy=work.gram[work.P :, work.P :],
-        factors=tuple(factor.sums(work.P) for factor in work.factors),
+        factors=tuple(work.sums_of(f) for f in range(len(work.factors))),
         pairs={key: pair.sums() for key, pair in work.pairs.items()},
     )
     return CrossProducts(info, {ONLY_KEY: sums}, columns.rows_in, dict(columns.missing))
@@ -98,16 +104,16 @@ class _Work:
         self.gram = np.zeros((self.width, self.width))
         self.columns = columns
         self.factors = [
-            _FactorWork(
+            FactorWork(
                 columns.codes[f],
                 list(zip(columns.z[f], pilots.z_shift[f], pilots.z_scale[f], strict=True)),
                 factor.n_levels,
-                _Among(self.width, _places_in_x(info, f)),
+                Among(self.width, places_in_x(info, f)),
             )
             for f, factor in enumerate(info.factors)
         ]
         self.pairs = {
-            (f, h): _PairWork(self.factors[f], self.factors[h], info.factors[h].n_levels)
+            (f, h): PairWork(self.factors[f], self.factors[h], info.factors[h].n_levels)
             for f in range(len(self.factors))
             for h in range(f + 1, len(self.factors))
         }
@@ -116,6 +122,22 @@ class _Work:
             np.empty((step, width)) for width in (self.width, *(len(z) for z in columns.z))
         ]
         self._ones = np.ones(step)
+        self._grouped: tuple[int, GroupWork] | None = None
+
+    def keep_groups(self, f: int) -> None:
+        """Keep [X y]'B[X y] of every level of a factor besides the global one."""
+        factor = self.factors[f]
+        self._grouped = (
+            f,
+            GroupWork(factor.local, len(factor.levels), self.width, self.columns.weights),
+        )
+
+    def sums_of(self, f: int) -> FactorSums:
+        """Return the sums of a factor."""
+        groups = None
+        if self._grouped is not None and self._grouped[0] == f:
+            groups = self._grouped[1].sums()
+        return self.factors[f].sums(self.P, groups)
 
     def add_rows(self, rows: slice) -> None:
         """Add the sums of a stretch of rows."""
@@ -132,18 +154,14 @@ class _Work:
             else:
                 Z.append(XY[:, factor.inside] if self.pairs else XY)
                 self._add.within(codes, factor.inside, XY, w, factor.products)
+        if self._grouped is not None:
+            groups = self._grouped[1]
+            self._add.group(groups.local[rows], XY, w, groups.XYtBXY)
         for (f, h), pair in self.pairs.items():
             self._add.pair(pair.local[rows], Z[f], Z[h], w, pair.ZtBZ)
 
 
-class _Among(NamedTuple):
-    """Width of [X y], and where a factor's columns stand in it, or None where not all do."""
-
-    width: int
-    inside: Int | None
-
-
-def _places_in_x(info: DesignInfo, f: int) -> Int | None:
+def places_in_x(info: DesignInfo, f: int) -> Int | None:
     """Return the place of every column of Z_f among [1? X], if all stand there with their pilots."""
     pilots, lead = info.pilots, int(info.intercept is None)
     places = []
@@ -157,46 +175,6 @@ def _places_in_x(info: DesignInfo, f: int) -> Int | None:
             return None
         places.append(lead + at)
     return np.array(places, dtype=np.int64)
-
-
-StoredColumn = tuple[Pieces, float, float]
-"""A column's factors, its shift and its scale."""
-
-
-class _FactorWork:
-    """Sums of one grouping factor over the levels that occur in the partition."""
-
-    def __init__(
-        self, codes: Int, columns: list[StoredColumn], n_levels: int, among: _Among
-    ) -> None:
-        self.codes, self.columns, self.inside = codes, columns, among.inside
-        self.levels, self.local = _local_levels(codes, n_levels)
-        m, Q = len(self.levels), len(columns)
-        extra = Q if among.inside is None else 0
-        self.products = np.zeros((m, Q, extra + among.width))
-
-    def sums(self, P: int) -> FactorSums:
-        """Return them, Z, X and y apart."""
-        Q = len(self.columns)
-        XY = self.products if self.inside is not None else self.products[:, :, Q:]
-        Z = self.products[:, :, :Q] if self.inside is None else XY[:, :, self.inside]
-        symmetric = 0.5 * (Z + Z.transpose(0, 2, 1))
-        ZtBX, ZtBy = np.ascontiguousarray(XY[:, :, :P]), np.ascontiguousarray(XY[:, :, P:])
-        return FactorSums(self.levels, symmetric, ZtBX, ZtBy)
-
-
-class _PairWork:
-    """Sums of the pairs of levels of two factors that meet in the partition."""
-
-    def __init__(self, first: _FactorWork, second: _FactorWork, n_levels: int) -> None:
-        self.n_levels = n_levels
-        self.keys, local = np.unique(first.codes * n_levels + second.codes, return_inverse=True)
-        self.local = local.astype(np.int64, copy=False)
-        self.ZtBZ = np.zeros((len(self.keys), len(first.columns), len(second.columns)))
-
-    def sums(self) -> PairSums:
-        """Return them."""
-        return PairSums(self.keys // self.n_levels, self.keys % self.n_levels, self.ZtBZ)
 
 
 def _tile(columns: Sequence[StoredColumn], rows: slice, room: Float) -> Float:
@@ -219,54 +197,24 @@ def _tile(columns: Sequence[StoredColumn], rows: slice, room: Float) -> Float:
 
 
 class _Kernels(NamedTuple):
-    """What adds a tile to the sums: one factor, one whose columns stand in X, a pair."""
+    """What adds a tile to the sums: one factor, one whose columns stand in X, a pair, groups."""
 
     factor: Callable[[Int, Float, Float, Float, Float], None]
     within: Callable[[Int, Int, Float, Float, Float], None]
     pair: Callable[[Int, Float, Float, Float, Float], None]
+    group: Callable[[Int, Float, Float, Float], None]
 
 
 def _kernels(*, compiled: bool) -> _Kernels:
     if not compiled:
-        return _Kernels(factor_twin, within_twin, pair_twin)
+        from mixedflow.crossproducts import twins
+
+        return _Kernels(twins.factor_twin, twins.within_twin, twins.pair_twin, twins.group_twin)
     from mixedflow.crossproducts import kernels
 
-    return _Kernels(kernels.accumulate_factor, kernels.accumulate_within, kernels.accumulate_pair)
-
-
-def _local_levels(codes: Int, n_levels: int) -> tuple[Int, Int]:
-    """Return the levels that occur, increasing, and each row's index among them."""
-    if n_levels <= 4 * len(codes) + 1024:
-        counts = np.bincount(codes, minlength=n_levels)
-        if counts.all():
-            return np.arange(n_levels), codes
-        levels = np.flatnonzero(counts)
-        table = np.zeros(n_levels, dtype=np.int64)
-        table[levels] = np.arange(len(levels))
-        return levels, table[codes]
-    levels, local = np.unique(codes, return_inverse=True)
-    return levels.astype(np.int64), local.astype(np.int64)
-
-
-def factor_twin(codes: Int, Z: Float, XY: Float, w: Float, sums: Float) -> None:
-    """Add Z'B[Z X y], (m, Q, Q + P + t), by weighted counts, a column at a time."""
-    whole = np.concatenate([Z, XY], axis=1)
-    within_twin(codes, np.arange(Z.shape[1]), whole, w, sums)
-
-
-def within_twin(codes: Int, inside: Int, XY: Float, w: Float, sums: Float) -> None:
-    """Add Z'B[X y], (m, Q, P + t), Z's columns standing in XY at the places ``inside``."""
-    m = sums.shape[0]
-    for a, place in enumerate(inside):
-        za = XY[:, place] * w
-        for c in range(XY.shape[1]):
-            sums[:, a, c] += np.bincount(codes, za * XY[:, c], m)
-
-
-def pair_twin(codes: Int, Zf: Float, Zh: Float, w: Float, ZtBZ: Float) -> None:
-    """Add Z_f'B Z_h (m, Q_f, Q_h) by weighted counts."""
-    m = ZtBZ.shape[0]
-    for a in range(Zf.shape[1]):
-        za = Zf[:, a] * w
-        for b in range(Zh.shape[1]):
-            ZtBZ[:, a, b] += np.bincount(codes, za * Zh[:, b], m)
+    return _Kernels(
+        kernels.accumulate_factor,
+        kernels.accumulate_within,
+        kernels.accumulate_pair,
+        kernels.accumulate_group,
+    )

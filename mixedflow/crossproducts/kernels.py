@@ -1,4 +1,4 @@
-"""Compiled per-row loops of condensing; their NumPy twins stand in ``condense.py``.
+"""Compiled per-row loops of condensing; their NumPy twins stand in ``twins.py``.
 
 Stands at "Condensing" in ``docs/algorithm.md``. Imported only when a partition is large enough,
 because the import itself costs more than a small fit.
@@ -59,3 +59,20 @@ def accumulate_pair(codes: Int, Zf: Float, Zh: Float, w: Float, ZtBZ: Float) -> 
             za = Zf[i, a] * w[i]
             for b in range(Qh):
                 ZtBZ[g, a, b] += za * Zh[i, b]
+
+
+@compiled
+def accumulate_group(codes: Int, XY: Float, w: Float, sums: Float) -> None:
+    """Add the upper triangle of [x_i y_i] w_i [x_i y_i]' to the sums of row i's level, in place.
+
+    Shapes: codes (n,), XY (n, P + t), w (n,), sums (m, (P + t)(P + t + 1) / 2).
+    """
+    n, width = XY.shape
+    for i in range(n):
+        own = sums[codes[i]]
+        at = 0
+        for a in range(width):
+            weighted = XY[i, a] * w[i]
+            for b in range(a, width):
+                own[at] += weighted * XY[i, b]
+                at += 1

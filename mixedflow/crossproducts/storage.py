@@ -14,7 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from mixedflow.crossproducts.types import CrossProducts, FactorSums, KeyedSums, PairSums
+from mixedflow.crossproducts.types import (
+    CrossProducts,
+    FactorSums,
+    GroupSums,
+    KeyedSums,
+    PairSums,
+)
 from mixedflow.data.atomic import atomic_folder
 from mixedflow.design.types import DesignInfo, FactorDesign, Pilots
 from mixedflow.errors import StoredFileError, listing
@@ -23,6 +29,7 @@ FORMAT_VERSION = 1
 
 MANIFEST_KEYS = ("arrays_sha256", "rows_in", "missing", "info", "keys")
 OWN_FILES = ("arrays.npz", "manifest.json")
+GROUP_ARRAYS = ("n_obs", "sum_log_weight", "XYtBXY")
 
 
 def save_crossproducts(sums: CrossProducts, folder: Path | str) -> None:
@@ -125,6 +132,9 @@ def _arrays_of_key(root: str, part: KeyedSums) -> dict[str, Any]:
     for f, factor in enumerate(part.factors):
         for name in ("levels", "ZtBZ", "ZtBX", "ZtBy"):
             arrays[f"{root}/factor{f}/{name}"] = getattr(factor, name)
+        if factor.groups is not None:
+            for name in GROUP_ARRAYS:
+                arrays[f"{root}/factor{f}/groups/{name}"] = getattr(factor.groups, name)
     for (f, h), pair in part.pairs.items():
         for name in ("rows", "cols", "ZtBZ"):
             arrays[f"{root}/pair{f}_{h}/{name}"] = getattr(pair, name)
@@ -149,17 +159,22 @@ def _keyed_from(entry: dict[str, Any], arrays: dict[str, Any]) -> KeyedSums:
         XtBX=arrays[f"{root}/XtBX"],
         XtBy=arrays[f"{root}/XtBy"],
         ytBy=arrays[f"{root}/ytBy"],
-        factors=tuple(
-            FactorSums(
-                *(arrays[f"{root}/factor{f}/{n}"] for n in ("levels", "ZtBZ", "ZtBX", "ZtBy"))
-            )
-            for f in range(entry["factors"])
-        ),
+        factors=tuple(_factor_from(f"{root}/factor{f}", arrays) for f in range(entry["factors"])),
         pairs={
             (f, h): PairSums(*(arrays[f"{root}/pair{f}_{h}/{n}"] for n in ("rows", "cols", "ZtBZ")))
             for f, h in entry["pairs"]
         },
     )
+
+
+def _factor_from(root: str, arrays: dict[str, Any]) -> FactorSums:
+    groups = None
+    if f"{root}/groups/XYtBXY" in arrays:
+        groups = GroupSums(*(arrays[f"{root}/groups/{name}"] for name in GROUP_ARRAYS))
+    levels, ZtBZ, ZtBX, ZtBy = (
+        arrays[f"{root}/{name}"] for name in ("levels", "ZtBZ", "ZtBX", "ZtBy")
+    )
+    return FactorSums(levels, ZtBZ, ZtBX, ZtBy, groups)
 
 
 def info_to_json(info: DesignInfo) -> dict[str, Any]:

@@ -7,12 +7,14 @@ key. Only levels that occur are stored, so a partition that sees few groups make
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from mixedflow.design.types import DesignInfo, Float, Int
+from mixedflow.design.types import DesignInfo, Float, Int, Pilots
 from mixedflow.errors import DataError
 
 SumKey = tuple[int, int]
@@ -20,6 +22,24 @@ SumKey = tuple[int, int]
 
 ONLY_KEY: SumKey = (0, 0)
 """The key of independent residuals: one pattern, one basis element."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSums:
+    """[X y]'B[X y] of every level of a grouping factor: what its levels add to the global sums.
+
+    Kept on request only; groups can then be left out, or drawn again, without their rows.
+
+    Attributes
+    ----------
+    n_obs : (m,) rows
+    sum_log_weight : (m,) sum of log w over the rows
+    XYtBXY : (m, w (w + 1) / 2) upper triangles by row, w = P + t
+    """
+
+    n_obs: Int
+    sum_log_weight: Float
+    XYtBXY: Float
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +52,14 @@ class FactorSums:
     ZtBZ : (m, Q, Q)
     ZtBX : (m, Q, P)
     ZtBy : (m, Q, t)
+    groups : what each level adds to the global sums, where it was asked for
     """
 
     levels: Int
     ZtBZ: Float
     ZtBX: Float
     ZtBy: Float
+    groups: GroupSums | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +132,34 @@ class CrossProducts:
 
     def __add__(self, other: CrossProducts) -> CrossProducts:
         """Return the sums over the rows of both; neither is changed."""
-        if not same_columns(self.info, other.info):
-            raise DataError(
-                "cross-products of different designs cannot be added: their columns, levels or "
-                "pilot values differ; condense both with the same schema"
-            )
+        check_same_columns(self.info, other.info, "added")
         keys = sorted(set(self.keyed) | set(other.keyed))
         return CrossProducts(
             info=self.info,
             keyed={key: _add_optional(self.keyed.get(key), other.keyed.get(key)) for key in keys},
             rows_in=self.rows_in + other.rows_in,
             missing=_add_counts(self.missing, other.missing),
+        )
+
+    def __sub__(self, other: CrossProducts) -> CrossProducts:
+        """Return the sums over the rows that are here and not in ``other``."""
+        from mixedflow.crossproducts.taking import subtracted
+
+        return subtracted(self, other)
+
+    def rebase(self, pilots: Pilots) -> CrossProducts:
+        """Return the sums of the same rows, their columns shifted and scaled by other pilots."""
+        from mixedflow.crossproducts.linear import rebased
+
+        return rebased(self, pilots)
+
+
+def check_same_columns(a: DesignInfo, b: DesignInfo, what: str) -> None:
+    """Raise unless two designs are the same to the bit."""
+    if not same_columns(a, b):
+        raise DataError(
+            f"cross-products of different designs cannot be {what}: their columns, levels or pilot "
+            "values differ; condense both with the same schema"
         )
 
 
@@ -134,14 +173,18 @@ def same_columns(a: DesignInfo, b: DesignInfo) -> bool:
         b.factors,
         b.weighted,
     )
-    return names and all(
+    return names and same_pilots(a.pilots, b.pilots)
+
+
+def same_pilots(a: Pilots, b: Pilots) -> bool:
+    """Whether the pilots of the same columns are equal, to the bit."""
+    return all(
         np.array_equal(left, right)
         for left, right in zip(_pilot_arrays(a), _pilot_arrays(b), strict=True)
     )
 
 
-def _pilot_arrays(info: DesignInfo) -> list[Float]:
-    p = info.pilots
+def _pilot_arrays(p: Pilots) -> list[Float]:
     return [p.x_shift, p.x_scale, p.y_shift, p.y_scale, *p.z_shift, *p.z_scale]
 
 
@@ -175,17 +218,21 @@ def add_keyed(a: KeyedSums, b: KeyedSums) -> KeyedSums:
 
 def add_factors(a: FactorSums, b: FactorSums) -> FactorSums:
     """Return Z'B[Z X y] of both, over the union of their levels."""
-    if np.array_equal(a.levels, b.levels):
-        levels = a.levels
-        arrays = (a.ZtBZ + b.ZtBZ, a.ZtBX + b.ZtBX, a.ZtBy + b.ZtBy)
+    levels = a.levels
+    add: Callable[[Any, Any], Any] = operator.add
+    if not np.array_equal(a.levels, b.levels):
+        levels = np.union1d(a.levels, b.levels)
+        at_a, at_b = np.searchsorted(levels, a.levels), np.searchsorted(levels, b.levels)
+
+        def add(left: Any, right: Any) -> Any:
+            return _scatter_add(len(levels), at_a, left, at_b, right)
+
+    arrays = (add(a.ZtBZ, b.ZtBZ), add(a.ZtBX, b.ZtBX), add(a.ZtBy, b.ZtBy))
+    if a.groups is None or b.groups is None:
         return FactorSums(levels, *arrays)
-    levels = np.union1d(a.levels, b.levels)
-    at_a, at_b = np.searchsorted(levels, a.levels), np.searchsorted(levels, b.levels)
-    merged = (
-        _scatter_add(len(levels), at_a, left, at_b, right)
-        for left, right in ((a.ZtBZ, b.ZtBZ), (a.ZtBX, b.ZtBX), (a.ZtBy, b.ZtBy))
-    )
-    return FactorSums(levels, *merged)
+    names = ("n_obs", "sum_log_weight", "XYtBXY")
+    groups = GroupSums(*(add(getattr(a.groups, n), getattr(b.groups, n)) for n in names))
+    return FactorSums(levels, *arrays, groups)
 
 
 def add_pairs(a: PairSums, b: PairSums) -> PairSums:
@@ -200,8 +247,8 @@ def add_pairs(a: PairSums, b: PairSums) -> PairSums:
     return PairSums(keys // width, keys % width, values)
 
 
-def _scatter_add(size: int, at_a: Int, a: Float, at_b: Int, b: Float) -> Float:
-    out = np.zeros((size, *a.shape[1:]))
+def _scatter_add(size: int, at_a: Int, a: Any, at_b: Int, b: Any) -> Any:
+    out = np.zeros((size, *a.shape[1:]), dtype=a.dtype)
     out[at_a] = a
     out[at_b] += b
     return out

@@ -116,6 +116,7 @@ def provisional_schema(spec: ModelSpec, summary: PartitionSummary) -> Schema:
 def _assembled(spec: ModelSpec, summary: PartitionSummary) -> Schema:
     kinds = _kinds(spec, summary)
     messages: list[str] = []
+    missing = {n: c.missing.count for n, c in summary.columns.items() if c.missing}
     levels = {n: _ordered(spec, n, v, messages) for n, v in summary.levels.items()}
     factors = tuple((f.name, f.variables) for f in spec.parsed.factors)
     keys = {
@@ -128,7 +129,7 @@ def _assembled(spec: ModelSpec, summary: PartitionSummary) -> Schema:
         source=summary.source,
         rows_in=summary.rows_in,
         rows_used=summary.rows_used,
-        missing={n: c.missing.count for n, c in summary.columns.items() if c.missing},
+        missing=missing,
         kinds=kinds,
         levels=levels,
         keys=keys,
@@ -136,7 +137,7 @@ def _assembled(spec: ModelSpec, summary: PartitionSummary) -> Schema:
         states=_states(spec, summary),
         ranges={n: (m.low, m.high) for n, m in summary.moments.items()},
         pilots=_no_pilots(),
-        messages=(*_dropped_rows(summary), *messages),
+        messages=(*dropped_rows(summary.rows_in, summary.rows_used, missing), *messages),
     )
 
 
@@ -203,10 +204,11 @@ def _states(spec: ModelSpec, summary: PartitionSummary) -> dict[str, State]:
     return states
 
 
-def _dropped_rows(summary: PartitionSummary) -> list[str]:
-    dropped = summary.rows_in - summary.rows_used
+def dropped_rows(rows_in: int, rows_used: int, missing: Mapping[str, int]) -> list[str]:
+    """Return the sentence on rows that were left out, if any were."""
+    dropped = rows_in - rows_used
     if not dropped:
         return []
-    counts = [f"{n} ({c.missing.count:,})" for n, c in summary.columns.items() if c.missing]
-    rows = f"{dropped:,} of {summary.rows_in:,} rows were dropped"
+    counts = [f"{name} ({count:,})" for name, count in missing.items()]
+    rows = f"{dropped:,} of {rows_in:,} rows were dropped"
     return [f"{rows} for missing values in {', '.join(counts)}."]

@@ -298,7 +298,7 @@ def _all_levels(stored: FactorSums, n_levels: int) -> FactorSums:
         out[stored.levels] = values
         return out
 
-    arrays = (spread(values) for values in (stored.ZtBZ, stored.ZtBX, stored.ZtBy))
+    arrays = spread(stored.ZtBZ), spread(stored.ZtBX), spread(stored.ZtBy)
     return FactorSums(np.arange(n_levels), *arrays)
 
 

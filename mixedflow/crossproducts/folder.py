@@ -1,0 +1,123 @@
+"""Condensed data on disk: the folder that ``condense`` writes, from Python and in the workflow.
+
+Stands at "Sums" in ``docs/algorithm.md``; the format is DESIGN 4's: ``schema/``, ``crossproducts/``
+and a manifest that names the model and where its rows came from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mixedflow.crossproducts.condensed import Condensed
+from mixedflow.crossproducts.storage import load_crossproducts, save_crossproducts
+from mixedflow.data.atomic import atomic_folder, atomic_write_text
+from mixedflow.design.encode import Encoder
+from mixedflow.design.schema import Schema
+from mixedflow.design.spec import spec_from_json
+from mixedflow.errors import MixedflowError, StoredFileError
+
+MANIFEST = "manifest.json"
+DESIGN_FORMAT = "mixedflow-design"
+DESIGN_VERSION = 2
+OWN_FILES = (MANIFEST, "schema", "crossproducts")
+
+
+def is_design(path: Path) -> bool:
+    """Tell a condensed folder from data."""
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        return False
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == DESIGN_FORMAT
+
+
+def save_condensed(
+    condensed: Condensed, folder: Path, data: Mapping[str, Any] | None = None
+) -> None:
+    """Write condensed data to a folder of its own; it appears whole or not at all."""
+    with atomic_folder(folder, OWN_FILES) as place:
+        write_design(condensed, place, data or {"source": condensed.schema.source, "path": ""})
+
+
+def write_design(condensed: Condensed, folder: Path, data: Mapping[str, Any]) -> None:
+    """Write into a folder; the manifest comes last, so that a folder with one is complete.
+
+    Parameters
+    ----------
+    condensed : what to write
+    folder : where
+    data : where the rows came from: ``source``, ``path``, ``fingerprint``
+    """
+    manifest = folder / MANIFEST
+    manifest.unlink(missing_ok=True)
+    sums = condensed.sums
+    condensed.schema.save(folder / "schema")
+    save_crossproducts(sums, folder / "crossproducts")
+    content = {
+        "format": DESIGN_FORMAT,
+        "format_version": DESIGN_VERSION,
+        "spec": condensed.spec.to_json(),
+        "data": dict(data),
+        "rows_in": sums.rows_in,
+        "rows_used": sums.n_obs,
+        "missing": dict(sums.missing),
+    }
+    atomic_write_text(manifest, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_design(folder: Path) -> tuple[Condensed, dict[str, Any]]:
+    """Read a condensed folder and verify it; return it and where its rows came from.
+
+    Raises
+    ------
+    StoredFileError
+        if a file is missing, damaged, of another format version, or does not go with the others.
+    """
+    content = _manifest_of(folder)
+    sums = load_crossproducts(folder / "crossproducts")
+    if sums.n_obs != content.get("rows_used"):
+        raise StoredFileError(
+            f"'{folder}' holds sums of {sums.n_obs:,} rows where its {MANIFEST} says"
+            f" {content.get('rows_used')}; condense the data again"
+        )
+    schema = Schema.load(folder / "schema")
+    try:
+        spec = spec_from_json(content["spec"])
+        described = Encoder(spec, schema).info
+    except (MixedflowError, KeyError, TypeError, AttributeError) as error:
+        raise StoredFileError(f"'{folder}' is damaged: {error}; condense the data again") from error
+    if (described.x_columns, described.factors) != (sums.info.x_columns, sums.info.factors):
+        raise StoredFileError(
+            f"'{folder}' holds sums of other columns than its schema describes; condense the data"
+            " again"
+        )
+    return Condensed(spec, schema, sums), content["data"]
+
+
+def _manifest_of(folder: Path) -> dict[str, Any]:
+    place = folder / MANIFEST
+    try:
+        content = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoredFileError(f"no condensed data at '{folder}': {MANIFEST} is missing") from None
+    except (OSError, ValueError) as error:
+        raise StoredFileError(f"'{place}' cannot be read: {error}") from error
+    if not isinstance(content, dict) or content.get("format") != DESIGN_FORMAT:
+        raise StoredFileError(f"'{place}' does not describe condensed data")
+    version = content.get("format_version")
+    if version != DESIGN_VERSION:
+        raise StoredFileError(
+            f"'{place}' has format version {version}; this mixedflow reads version"
+            f" {DESIGN_VERSION}; condense the data again"
+        )
+    if not isinstance(content.get("data"), dict) or not {"source", "path"} <= set(content["data"]):
+        raise StoredFileError(
+            f"'{place}' does not say where its rows came from; condense the data again"
+        )
+    return content

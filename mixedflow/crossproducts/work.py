@@ -1,0 +1,90 @@
+"""Where the sums of one partition grow: by level of a factor, by pair of levels, by group.
+
+Stands at "Condensing" in ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mixedflow.crossproducts.types import FactorSums, GroupSums, PairSums
+from mixedflow.design.types import Float, Int, Pieces
+
+
+class Among(NamedTuple):
+    """Width of [X y], and where a factor's columns stand in it, or None where not all do."""
+
+    width: int
+    inside: Int | None
+
+
+StoredColumn = tuple[Pieces, float, float]
+"""A column's factors, its shift and its scale."""
+
+
+class FactorWork:
+    """Sums of one grouping factor over the levels that occur in the partition."""
+
+    def __init__(
+        self, codes: Int, columns: list[StoredColumn], n_levels: int, among: Among
+    ) -> None:
+        self.codes, self.columns, self.inside = codes, columns, among.inside
+        self.levels, self.local = _local_levels(codes, n_levels)
+        m, Q = len(self.levels), len(columns)
+        extra = Q if among.inside is None else 0
+        self.products = np.zeros((m, Q, extra + among.width))
+
+    def sums(self, P: int, groups: GroupSums | None) -> FactorSums:
+        """Return them, Z, X and y apart."""
+        Q = len(self.columns)
+        XY = self.products if self.inside is not None else self.products[:, :, Q:]
+        Z = self.products[:, :, :Q] if self.inside is None else XY[:, :, self.inside]
+        symmetric = 0.5 * (Z + Z.transpose(0, 2, 1))
+        ZtBX, ZtBy = np.ascontiguousarray(XY[:, :, :P]), np.ascontiguousarray(XY[:, :, P:])
+        return FactorSums(self.levels, symmetric, ZtBX, ZtBy, groups)
+
+
+class PairWork:
+    """Sums of the pairs of levels of two factors that meet in the partition."""
+
+    def __init__(self, first: FactorWork, second: FactorWork, n_levels: int) -> None:
+        self.n_levels = n_levels
+        self.keys, local = np.unique(first.codes * n_levels + second.codes, return_inverse=True)
+        self.local = local.astype(np.int64, copy=False)
+        self.ZtBZ = np.zeros((len(self.keys), len(first.columns), len(second.columns)))
+
+    def sums(self) -> PairSums:
+        """Return them."""
+        return PairSums(self.keys // self.n_levels, self.keys % self.n_levels, self.ZtBZ)
+
+
+class GroupWork:
+    """[X y]'B[X y] of every level of a factor that occurs in the partition."""
+
+    def __init__(self, local: Int, m: int, width: int, weights: Float | None) -> None:
+        self.local, self.m, self.weights = local, m, weights
+        self.XYtBXY = np.zeros((m, width * (width + 1) // 2))
+
+    def sums(self) -> GroupSums:
+        """Return them with the rows of every level."""
+        logs: Float = np.zeros(self.m)
+        if self.weights is not None:
+            logs = np.bincount(self.local, np.log(self.weights), self.m).astype(float)
+        n_obs = np.bincount(self.local, minlength=self.m).astype(np.int64)
+        return GroupSums(n_obs, logs, self.XYtBXY)
+
+
+def _local_levels(codes: Int, n_levels: int) -> tuple[Int, Int]:
+    """Return the levels that occur, increasing, and each row's index among them."""
+    if n_levels <= 4 * len(codes) + 1024:
+        counts = np.bincount(codes, minlength=n_levels)
+        if counts.all():
+            return np.arange(n_levels), codes
+        levels = np.flatnonzero(counts)
+        table = np.zeros(n_levels, dtype=np.int64)
+        table[levels] = np.arange(len(levels))
+        return levels, table[codes]
+    levels, local = np.unique(codes, return_inverse=True)
+    return levels.astype(np.int64), local.astype(np.int64)
