@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mixedflow.crossproducts.condensed import Condensed
 from mixedflow.data import Source, open_source
-from mixedflow.design.spec import make_spec
+from mixedflow.design.spec import make_spec, require_random_term
+from mixedflow.errors import UnsupportedError
 from mixedflow.estimation.control import FitControl, checked_method
-from mixedflow.parallel import Runner, condense, limited_threads
+from mixedflow.parallel import Runner, condense, limited_threads, own_runner
 from mixedflow.results.build import FitRequest, RowSource, fit_condensed
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.store import load_fit
+from mixedflow.sums import condensed_in, fit_sums
 
 
 def fit(  # noqa: PLR0913 - everything that a fit can be told
@@ -39,7 +42,8 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
     Parameters
     ----------
     formula : lme4's grammar, ``"Reaction ~ Days + (Days | Subject)"``
-    data : a pandas, polars, Arrow or Dask frame, a dict of arrays, or a path or glob
+    data : a pandas, polars, Arrow or Dask frame, a dict of arrays, a path or glob; or condensed data
+        or their folder, which then say themselves what weights, levels and missing are
     reml : restricted likelihood, or (False) the full one
     method : ``auto`` (EM start, then Newton with the average information), ``em``, ``px-em``, ``ai``
     weights : column of known weights w, Var(e_i) = sigma2 / w_i
@@ -49,7 +53,8 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
     residual : structure of R; ``iid``
     relationship : between the levels of a factor; not offered yet
     control : settings of the driver
-    runner : where partitions are condensed; this process unless said otherwise
+    runner : where partitions are condensed; threads of this process unless said otherwise (the
+        bits are the same everywhere)
 
     Returns
     -------
@@ -62,6 +67,11 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
     """
     began = time.perf_counter()
     checked_method(method)
+    condensed = condensed_in(data)
+    if condensed is not None:
+        _check_options(condensed, weights=weights, levels=levels, types=types)
+        with limited_threads(control.threads if control else 1):
+            return fit_sums(formula, condensed, FitRequest(reml, method, control))
     spec = make_spec(
         formula,
         weights=weights,
@@ -73,9 +83,20 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
     require_random_term(spec)
     source = open_source(data, types=types, levels=levels)
     with limited_threads(control.threads if control else 1):
-        schema, sums = condense(spec, source, runner or Runner())
+        schema, sums = condense(spec, source, runner or own_runner(source.n_partitions))
         rows = _row_source(source, data, time.perf_counter() - began)
         return fit_condensed(spec, schema, sums, FitRequest(reml, method, control), rows)
+
+
+def _check_options(condensed: Condensed, **options: Any) -> None:
+    """Raise for options that would need the rows."""
+    own = {"weights": condensed.spec.weights, "levels": dict(condensed.spec.levels), "types": None}
+    for name, value in options.items():
+        if value and value != own[name]:
+            raise UnsupportedError(
+                f"{name} cannot be changed any more: the rows were condensed with "
+                f"{name}={own[name] or None!r}; condense them again"
+            )
 
 
 def _row_source(source: Source, data: Any, seconds: float) -> RowSource:
@@ -87,16 +108,6 @@ def _row_source(source: Source, data: Any, seconds: float) -> RowSource:
         index=getattr(data, "index", None) if is_pandas else None,
         timings={"condense": seconds},
     )
-
-
-def require_random_term(spec: Any) -> None:
-    """Raise unless the formula has a random term."""
-    from mixedflow.errors import FormulaError
-
-    if not spec.parsed.random:
-        raise FormulaError(
-            f"'{spec.formula}' has no random term; add at least one, such as (1 | group)"
-        )
 
 
 def load(path: str | Path) -> FitResult:

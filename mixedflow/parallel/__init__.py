@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mixedflow.parallel.condensing import condense, learn_schema
+    from mixedflow.parallel.condensing import condense, learn_schema, summarize
     from mixedflow.parallel.mapping import map_each, map_reduce
     from mixedflow.parallel.preparing import prepare
-    from mixedflow.parallel.runner import SYNCHRONOUS, Runner, WorkerError, open_runner
+    from mixedflow.parallel.runner import SYNCHRONOUS, Runner, WorkerError, open_runner, own_runner
     from mixedflow.parallel.threads import (
         limited_threads,
         set_thread_environment,
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _HOME = {
     "condense": "condensing",
     "learn_schema": "condensing",
+    "summarize": "condensing",
     "prepare": "preparing",
     "map_each": "mapping",
     "map_reduce": "mapping",
@@ -29,6 +30,7 @@ _HOME = {
     "SYNCHRONOUS": "runner",
     "WorkerError": "runner",
     "open_runner": "runner",
+    "own_runner": "runner",
     "limited_threads": "threads",
     "set_thread_environment": "threads",
     "thread_environment": "threads",
@@ -47,8 +49,10 @@ __all__ = [
     "map_each",
     "map_reduce",
     "open_runner",
+    "own_runner",
     "prepare",
     "set_thread_environment",
+    "summarize",
     "thread_environment",
     "tree_plan",
 ]
