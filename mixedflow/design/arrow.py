@@ -102,6 +102,23 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
+def as_numpy(array: pa.Array) -> Any:
+    """Return an array as numpy, without a copy where it is of numbers and holds no null.
+
+    Arrow's own ``to_numpy`` imports pandas at its first call, which takes longer than a small fit.
+    """
+    kind = array.type
+    if array.null_count or not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return array.to_numpy(zero_copy_only=False)
+    return np.from_dlpack(array) if len(array) else np.empty(0, kind.to_pandas_dtype())
+
+
+def places(indices: Any) -> pa.Array:
+    """Return integers as Arrow holds them, to take rows by; without pandas, see above."""
+    held = np.ascontiguousarray(indices, dtype=np.int64)
+    return pa.Array.from_buffers(pa.int64(), len(held), [None, pa.py_buffer(held)])
+
+
 def missing_in(column: pa.ChunkedArray) -> Mask | None:
     """Which rows are null or NaN; None when none is."""
     if pa.types.is_floating(column.type):
@@ -120,8 +137,7 @@ def numbers(column: pa.ChunkedArray) -> Float:
         array = array.cast(pa.float64())
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
-    values = array.to_numpy(zero_copy_only=False)
-    return np.asarray(values, dtype=np.float64)
+    return np.asarray(as_numpy(array), dtype=np.float64)
 
 
 def stored_numbers(column: pa.ChunkedArray) -> Any:
@@ -129,7 +145,7 @@ def stored_numbers(column: pa.ChunkedArray) -> Any:
     kind = column.type
     if column.null_count or not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
         return numbers(column)
-    return joined(column).to_numpy(zero_copy_only=False)
+    return as_numpy(joined(column))
 
 
 def not_numbers(column: pa.ChunkedArray) -> tuple[int, int, int, str]:
@@ -141,7 +157,7 @@ def not_numbers(column: pa.ChunkedArray) -> tuple[int, int, int, str]:
     if not is_text(words.type):
         return len(coded) - coded.null_count, 0, -1, ""
     bad = np.asarray(pc.invert(pc.match_substring_regex(words, _NUMBER)).fill_null(False))
-    index = np.asarray(coded.indices.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
+    index = np.asarray(as_numpy(coded.indices.fill_null(-1)), dtype=np.int64)
     present = index >= 0
     flags = np.zeros(len(index), dtype=bool)
     if len(bad):

@@ -91,9 +91,20 @@ def plan_columns(part: LinearPart, learned: Learned) -> tuple[Column, ...]:
 def _structure(
     terms: tuple[tuple[int, ...], ...], spanning: tuple[bool, ...]
 ) -> tuple[tuple[tuple[tuple[int, bool], ...], int], ...]:
+    """Say which expressions lose a level in which term.
+
+    None does where none spans the intercept; formulaic's order is then that of the degrees.
+    """
+    if not any(spanning):
+        by_degree = sorted(terms, key=len)
+        return tuple((tuple((k, False) for k in term), len(term)) for term in by_degree)
+    return _formulaic_structure(terms, spanning)
+
+
+def _formulaic_structure(
+    terms: tuple[tuple[int, ...], ...], spanning: tuple[bool, ...]
+) -> tuple[tuple[tuple[tuple[int, bool], ...], int], ...]:
     """Ask formulaic which expressions lose a level in which term, on stand-ins ``v0, v1, ...``."""
-    if not terms:
-        return ()
     import pandas as pd
     from formulaic import Formula
 

@@ -226,6 +226,17 @@ def _stand_in(expression: Expression, table: dict[str, Expression]) -> str:
 
 
 def _expand(skeleton: str, table: dict[str, Expression], text: str) -> tuple[Term, ...]:
+    """Return the terms of a skeleton: a plain sum as it stands, all else by formulaic."""
+    plain = skeleton.split(" + ")
+    if all(part in table or part == "1" for part in plain):
+        own = [(table[part],) for part in plain if part != "1"]
+        return tuple(dict.fromkeys([(), *own]))
+    return _formulaic_terms(skeleton, table, text)
+
+
+def _formulaic_terms(
+    skeleton: str, table: dict[str, Expression], text: str
+) -> tuple[Term, ...]:  # fmt: skip
     from formulaic import Formula
     from formulaic.errors import FormulaicError
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixedflow.design.arrow import is_text, joined, plain
+from mixedflow.design.arrow import as_numpy, is_text, joined, places, plain
 from mixedflow.design.types import Int
 from mixedflow.errors import DataError
 
@@ -61,7 +61,7 @@ class LevelSet:
     def take(self, indices: Int) -> LevelSet:
         """Return the levels at these places."""
         if self.kind == "text":
-            return LevelSet("text", self.values.take(pa.array(indices)))
+            return LevelSet("text", self.values.take(places(indices)))
         return LevelSet(self.kind, self.values[indices])
 
     def labels(self) -> list[str]:
@@ -98,8 +98,8 @@ def observed_levels(column: pa.ChunkedArray) -> LevelSet:
         return empty_levels()
     array = joined(column)
     if pa.types.is_dictionary(array.type):
-        used = np.unique(np.asarray(array.indices))
-        array = joined(plain(pa.chunked_array([array.dictionary.take(pa.array(used))])))
+        used = np.unique(as_numpy(array.indices))
+        array = joined(plain(pa.chunked_array([array.dictionary.take(places(used))])))
         return _unique_levels(array)
     return _unique_levels(joined(plain(column)))
 
@@ -108,7 +108,7 @@ def _unique_levels(array: pa.Array) -> LevelSet:
     kind = level_kind(array.type)
     if kind == "text":
         return LevelSet("text", array.unique())
-    values = array.to_numpy(zero_copy_only=False)
+    values = as_numpy(array)
     return LevelSet(kind, _unique_integers(values) if kind == "int" else np.unique(values))
 
 
@@ -152,7 +152,7 @@ class LevelIndex:
         array = joined(column)
         if pa.types.is_dictionary(array.type):
             of_words = self._codes(array.dictionary)
-            index = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+            index = as_numpy(array.indices.fill_null(-1)).astype(np.int64)
             return np.where(index < 0, -1, np.append(of_words, -1)[index])
         return self._codes(array)
 
@@ -164,7 +164,7 @@ class LevelIndex:
             return self._text_codes(array)
         if array.null_count:
             array = array.cast(pa.float64())
-        values = array.to_numpy(zero_copy_only=False)
+        values = as_numpy(array)
         if values.dtype == bool:
             values = values.astype(np.int64)
         return self._number_codes(values)
@@ -177,7 +177,7 @@ class LevelIndex:
             labels = LevelSet(level_kind(array.type), array.to_numpy(zero_copy_only=False)).labels()
             array = pa.array(labels, pa.large_string())
         found = pc.index_in(array, value_set=known, skip_nulls=True)
-        return np.asarray(found.fill_null(-1).to_numpy(zero_copy_only=False), dtype=np.int64)
+        return np.asarray(as_numpy(found.fill_null(-1)), dtype=np.int64)
 
     def _number_codes(self, values: Any) -> Int:
         if self._sorted is None:

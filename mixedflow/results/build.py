@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 import mixedflow
 from mixedflow.crossproducts.types import CrossProducts
@@ -24,6 +23,9 @@ from mixedflow.estimation.driver import Progress
 from mixedflow.estimation.fit import Estimates, estimate
 from mixedflow.estimation.probed import MonteCarloError
 from mixedflow.results.fit_result import FitResult
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REPORTED = ("numpy", "scipy", "pandas", "pyarrow", "formulaic", "dask", "numba")
 
@@ -149,10 +151,16 @@ def _chance_messages(chance: MonteCarloError) -> list[str]:
 
 def versions() -> dict[str, str]:
     """Return versions of mixedflow and of what it computed with."""
-    found = {"mixedflow": mixedflow.__version__}
+    return dict(_versions())
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Read every distribution's metadata once a process: parsing them takes longer than a small fit."""
+    found = [("mixedflow", mixedflow.__version__)]
     for name in REPORTED:
         try:
-            found[name] = version(name)
+            found.append((name, version(name)))
         except PackageNotFoundError:
             continue
-    return found
+    return tuple(found)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 
 from mixedflow.design.types import Int
 from mixedflow.errors import DataError, did_you_mean, listing
+from mixedflow.results.tabulating import pd
 
 
 def chosen_levels(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.data.source import Source
@@ -38,6 +37,7 @@ from mixedflow.inference.fixed import coefficient_table
 from mixedflow.inference.predict import linear_predictor, random_predictor
 from mixedflow.results.chosen import chosen_levels
 from mixedflow.results.summary import render_summary
+from mixedflow.results.tabulating import pd
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -38,6 +37,7 @@ from mixedflow.estimation.fit import (
 from mixedflow.estimation.parameters import VarianceParameters
 from mixedflow.estimation.probed import MonteCarloError
 from mixedflow.results.fit_result import FitResult
+from mixedflow.results.tabulating import pd
 
 FORMAT = "mixedflow-fit"
 FORMAT_VERSION = 1

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+
+from mixedflow.results.tabulating import pd
 
 if TYPE_CHECKING:
     from mixedflow.results.fit_result import FitResult

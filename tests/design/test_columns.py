@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 from design_frames import arrow, cuts, encoder, frame, learn
 from formulaic import model_matrix
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mixedflow.design import make_spec, spec_from_json
+from mixedflow.design import columns, make_spec, spec_from_json
 from mixedflow.errors import DataError
 
 SAME_AS_FORMULAIC = [
@@ -226,3 +230,15 @@ def test_spline_refuses_to_leave_its_range() -> None:
 def test_make_spec_round_trip() -> None:
     spec = make_spec("y ~ f + (1 | g)", weights="w", levels={"f": ["low", "top"]}, missing="error")
     assert spec_from_json(spec.to_json()) == spec
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.data())
+def test_numeric_terms_have_the_structure_that_formulaic_gives(data):
+    n = data.draw(st.integers(1, 4))
+    possible = [t for d in range(4) for t in itertools.combinations(range(n), d)]
+    chosen = data.draw(st.permutations(possible))
+    terms = tuple(chosen[: data.draw(st.integers(1, len(possible)))])
+    assert columns._structure(terms, (False,) * n) == columns._formulaic_structure(
+        terms, (False,) * n
+    )

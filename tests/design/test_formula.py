@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mixedflow.design import make_spec, parse_formula
+from mixedflow.design import formula, make_spec, parse_formula
 from mixedflow.errors import ConfigError, FormulaError, MixedflowError, UnsupportedError
 
 GRAMMAR = [
@@ -175,3 +175,9 @@ def test_design_key_is_shared_by_models_with_the_same_sums() -> None:
     assert make_spec("y ~ (x | g)").design_key(category) != make_spec("y ~ (x || g)").design_key(
         category
     )
+
+
+@pytest.mark.parametrize("text", ["1", "v0", "1 + v0", "v0 + v1 + v0", "v1 + 1 + v0 + 1"])
+def test_plain_sums_have_the_terms_that_formulaic_gives(text):
+    table = {name: parse_formula(f"{name} ~ 1").response for name in ("v0", "v1")}
+    assert formula._expand(text, table, text) == formula._formulaic_terms(text, table, text)
