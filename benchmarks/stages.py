@@ -95,7 +95,7 @@ def floors(case: dict[str, Any], evaluations: int) -> dict[str, float]:
         table = clock.count(
             "read", lambda n=number: file.read_row_group(n, columns=columns_of(case))
         )
-        codes = table[group].to_numpy()
+        codes = np.from_dlpack(table[group].combine_chunks())
         counts += clock.count("summary", lambda c=codes: np.bincount(c, minlength=levels))
         X = clock.count("encode", lambda t=table: stacked(t, names))
         total += clock.count("condense", lambda X=X: X.T @ X)
@@ -111,7 +111,7 @@ def stacked(table: Any, names: list[str]) -> np.ndarray:
     """Return the columns and an intercept as one matrix."""
     X = np.ones((table.num_rows, len(names) + 1), order="F")
     for position, name in enumerate(names, start=1):
-        X[:, position] = table[name].to_numpy()
+        X[:, position] = np.from_dlpack(table[name].combine_chunks())
     return X
 
 
