@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mixedflow.crossproducts.levels import LevelStore
 from mixedflow.design.types import Float
 from mixedflow.equations.engines import MakeEngine
 from mixedflow.equations.system import ModelSystem
@@ -116,7 +117,7 @@ class Problem:
     ----------
     system, engine : the equations and what factorises them
     reml, method, control : how
-    compiled : take the compiled passes for one factor instead of arrays
+    levels : one factor's levels, for compiled passes over them; None for arrays
     polishing : Newton steps after convergence, at most
     """
 
@@ -125,16 +126,14 @@ class Problem:
     reml: bool
     method: Method
     control: FitControl
-    compiled: bool = False
+    levels: LevelStore | None = None
     polishing: int = POLISHING
 
     def evaluate(self, params: VarianceParameters) -> AnyEvaluation:
         """Return the likelihood at the parameters, pivots kept off zero."""
         raised = lifted(self.system, params)
-        if self.compiled:
-            return evaluate_grouped(
-                self.system, raised, reml=self.reml, threads=self.control.threads
-            )
+        if self.levels is not None:
+            return evaluate_grouped(self.system, raised, self.levels, reml=self.reml)
         return evaluate(self.system, raised, self.engine, reml=self.reml)
 
 

@@ -28,7 +28,7 @@ from mixedflow.estimation.driver import (
     TraceRow,
     run_driver,
 )
-from mixedflow.estimation.grouped import compiled_pays
+from mixedflow.estimation.grouped import compiled_pays, local_levels
 from mixedflow.estimation.likelihood import Evaluation, evaluate
 from mixedflow.estimation.parameters import VarianceParameters
 from mixedflow.estimation.probed import MonteCarloError
@@ -133,13 +133,14 @@ def estimate(  # noqa: PLR0913 - the public way in
         found = run_probed(probed, start=start, progress=progress)
         how = _How(chosen, plan.name, began, found.error)
         return _estimates(found.settled, found.state, how)
+    compiled = plan.name == "grouped" and compiled_pays(system)
     problem = Problem(
         system,
         plan.make,
         reml,
         chosen,
         control,
-        compiled=plan.name == "grouped" and compiled_pays(system),
+        local_levels(system, control.threads) if compiled else None,
         polishing=POLISHING if plan.flops < CHEAP else FEW_POLISHING,
     )
     state = run_driver(problem, start=start, progress=progress)

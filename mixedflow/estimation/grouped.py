@@ -1,22 +1,20 @@
 """The likelihood of one grouping factor with many levels, through the compiled passes.
 
-Stands at "Solving" in ``docs/algorithm.md``. The same quantities as :mod:`.likelihood` and
-:mod:`.information` give by arrays, had from two passes over the levels that store nothing. Levels are
-taken in stretches of fixed length that are added in order, so that any number of threads gives the
-same bits.
+Stands at "One grouping factor" in ``docs/algorithm.md``. The same quantities as :mod:`.likelihood` and
+:mod:`.information` give by arrays, had from two passes over the levels that store nothing. A pass is
+an object of its own, so that it can be sent to where the levels are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from mixedflow.covariance.base import CovarianceStructure
+from mixedflow.crossproducts.levels import LevelArrays, LevelStore, LocalLevels, Span
 from mixedflow.design.types import Float
 from mixedflow.equations.mme import factor_matrices
 from mixedflow.equations.system import ModelSystem
@@ -28,9 +26,6 @@ from mixedflow.estimation.parameters import VarianceParameters, term_factors, te
 COMPILE_ABOVE = 20_000
 """Random effects above which the compiled passes pay for their start."""
 
-STRETCH = 1 << 14
-"""Levels a task."""
-
 
 @dataclass(frozen=True, slots=True)
 class GroupedSolution:
@@ -38,13 +33,14 @@ class GroupedSolution:
 
     Attributes
     ----------
-    system : the sums; factor : F (q, q); loading : A F (Q, q); precision : 1/sigma2
+    system : the sums; levels : those of the levels
+    factor : F (q, q); loading : A F (Q, q); precision : 1/sigma2
     beta : (p,); S_inverse : (p, p), inverse of X'V^-1X; gram : (p + 1, p + 1), [X y]'V^-1[X y]
     logdet_random, logdet_fixed, ypy : what the likelihood needs
-    threads : to use
     """
 
     system: ModelSystem
+    levels: LevelStore
     factor: Float
     loading: Float
     precision: float
@@ -53,13 +49,6 @@ class GroupedSolution:
     logdet_random: float
     logdet_fixed: float
     ypy: float
-    threads: int
-
-    @property
-    def sums(self) -> tuple[Float, Float, Float]:
-        """ZZ (L, Q, Q), ZX (L, Q, p), Zy (L, Q)."""
-        only = self.system.factors[0]
-        return only.ZtBZ, only.ZtBX, only.ZtBy
 
     @property
     def scale(self) -> tuple[Float, float]:
@@ -75,25 +64,42 @@ def compiled_pays(system: ModelSystem) -> bool:
     return only.n_levels * only.dim > COMPILE_ABOVE
 
 
+def local_levels(system: ModelSystem, threads: int = 1) -> LocalLevels:
+    """Return the levels of a system with one grouping factor, in this process."""
+    only = system.factors[0]
+    return LocalLevels((only.ZtBZ, only.ZtBX, only.ZtBy), threads)
+
+
+@dataclass(frozen=True, slots=True)
+class Absorption:
+    """The pass that takes sum_l E_l'E_l off [X y]'R^-1[X y], E_l = L_l^-1 F'Z'R^-1[X y].
+
+    Attributes
+    ----------
+    scale : A F and 1/sigma2
+    """
+
+    scale: tuple[Float, float]
+
+    def __call__(self, sums: LevelArrays, span: Span) -> tuple[float, Float]:
+        """Return sum log|M_l| and the lower triangle of what is taken off, negative."""
+        from mixedflow.equations.grouped_kernels import absorb_levels
+
+        width = sums[1].shape[2] + 1
+        gram = np.zeros((width, width))
+        return absorb_levels(span, *sums, *self.scale, gram), gram
+
+
 def solve_grouped(
-    system: ModelSystem, params: VarianceParameters, *, threads: int = 1
+    system: ModelSystem, params: VarianceParameters, levels: LevelStore
 ) -> GroupedSolution:
     """Return the solution of Henderson's equations for one grouping factor."""
-    from mixedflow.equations.grouped_kernels import absorb_levels
-
     only = system.factors[0]
     F = factor_matrices(system, term_factors(system, params))[0]
     T, f = np.ascontiguousarray(only.basis @ F), 1.0 / params.sigma2
     p = system.p
-
-    def absorb(span: tuple[int, int]) -> tuple[float, Float]:
-        gram = np.zeros((p + 1, p + 1))
-        return absorb_levels(span, only.ZtBZ, only.ZtBX, only.ZtBy, T, f, gram), gram
-
-    parts = _by_stretch(absorb, only.n_levels, threads)
-    lower = sum((part for _, part in parts), start=np.zeros((p + 1, p + 1)))
-    gram = lower + np.tril(lower, -1).T + f * _fixed_gram(system)
-    logdet = sum(value for value, _ in parts)
+    logdet, lower = levels.total(Absorption((T, f)))
+    gram = lower + np.tril(lower, -1).T + f * fixed_gram(system)
     if not np.isfinite(logdet):
         raise FitError(
             "the mixed model equations are not positive definite; the columns' scales differ too "
@@ -106,6 +112,7 @@ def solve_grouped(
     beta = cho_solve(chol, gram[:p, p])
     return GroupedSolution(
         system=system,
+        levels=levels,
         factor=F,
         loading=T,
         precision=f,
@@ -114,25 +121,16 @@ def solve_grouped(
         logdet_random=float(logdet),
         logdet_fixed=float(2.0 * np.log(np.diagonal(chol[0])).sum()),
         ypy=float(gram[p, p] - gram[:p, p] @ beta),
-        threads=threads,
     )
 
 
-def _fixed_gram(system: ModelSystem) -> Float:
+def fixed_gram(system: ModelSystem) -> Float:
+    """Return [X y]'B[X y], (p + 1, p + 1)."""
     p = system.p
     gram = np.empty((p + 1, p + 1))
     gram[:p, :p], gram[:p, p], gram[p, :p] = system.XtBX, system.XtBy, system.XtBy
     gram[p, p] = system.ytBy
     return gram
-
-
-def _by_stretch(task: Callable[[tuple[int, int]], Any], n: int, threads: int) -> list[Any]:
-    """Return the results of a task for stretches of levels, in order."""
-    spans = [(start, min(n, start + STRETCH)) for start in range(0, n, STRETCH)]
-    if threads == 1 or len(spans) == 1:
-        return [task(span) for span in spans]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(task, spans))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,25 +161,39 @@ class GroupedMoments:
         return (self.bb[0] + self.n_levels * np.eye(T.shape[0]) - 0.5 * (T + T.T),)
 
 
-def grouped_moments(solution: GroupedSolution, *, reml: bool) -> GroupedMoments:
-    """Return the moments of an E-step by one pass over the levels."""
-    from mixedflow.equations.grouped_kernels import level_moments
+@dataclass(frozen=True, slots=True)
+class MomentsPass:
+    """The pass of an E-step: sum b b', T, PX-EM's tensor and right side.
 
-    q = solution.loading.shape[1]
-    S = solution.S_inverse if reml else np.zeros_like(solution.S_inverse)
-    n_levels = solution.system.factors[0].n_levels
+    Attributes
+    ----------
+    scale : A F and 1/sigma2
+    fixed : beta and (X'V^-1X)^-1, the latter zero for the full likelihood
+    """
 
-    def pass_over(span: tuple[int, int]) -> tuple[Float, ...]:
+    scale: tuple[Float, float]
+    fixed: tuple[Float, Float]
+
+    def __call__(self, sums: LevelArrays, span: Span) -> tuple[Float, ...]:
+        """Return bb (q, q), T (q, q), tensor (q, q, q, q), right (q, q)."""
+        from mixedflow.equations.grouped_kernels import level_moments
+
+        q = self.scale[0].shape[1]
         out = (np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q, q, q)), np.zeros((q, q)))
-        level_moments(span, solution.sums, solution.scale, (solution.beta, S), out)
+        level_moments(span, sums, self.scale, self.fixed, out)
         return out
 
-    bb, T, tensor, right = _added(_by_stretch(pass_over, n_levels, solution.threads))
+
+def grouped_moments(solution: GroupedSolution, *, reml: bool) -> GroupedMoments:
+    """Return the moments of an E-step by one pass over the levels."""
+    S = solution.S_inverse if reml else np.zeros_like(solution.S_inverse)
+    task = MomentsPass(solution.scale, (solution.beta, S))
+    bb, T, tensor, right = solution.levels.total(task)
     return GroupedMoments(
         reml=reml,
         bb=(bb,),
         T=(T,),
-        n_levels=n_levels,
+        n_levels=solution.levels.n_levels,
         tensor=tensor,
         right=right,
         residual=solution.ypy - float(np.trace(bb)),
@@ -189,31 +201,37 @@ def grouped_moments(solution: GroupedSolution, *, reml: bool) -> GroupedMoments:
     )
 
 
-def _added(parts: list[tuple[Float, ...]]) -> tuple[Float, ...]:
-    total = parts[0]
-    for part in parts[1:]:
-        total = tuple(a + b for a, b in zip(total, part, strict=True))
-    return total
+@dataclass(frozen=True, slots=True)
+class VariatesPass:
+    """The pass of the average information over the working variates c_i = K_i t.
+
+    Attributes
+    ----------
+    scale : A F and 1/sigma2
+    fixed : beta and K (r, Q, Q)
+    """
+
+    scale: tuple[Float, float]
+    fixed: tuple[Float, Float]
+
+    def __call__(self, sums: LevelArrays, span: Span) -> tuple[Float, ...]:
+        """Return gram (r, r), last (r,), inner (r + 1, r + 1), reduced (p, r + 1)."""
+        from mixedflow.equations.grouped_kernels import level_variates
+
+        p, r = sums[1].shape[2], self.fixed[1].shape[0]
+        out = (np.zeros((r, r)), np.zeros(r), np.zeros((r + 1, r + 1)), np.zeros((p, r + 1)))
+        level_variates(span, sums, self.scale, self.fixed, out)
+        return out
 
 
 def grouped_average(
     solution: GroupedSolution, params: VarianceParameters, residual: float
 ) -> Float:
     """Return AI_ij = 1/2 q_i'P q_j by one pass over the levels, phi last."""
-    from mixedflow.equations.grouped_kernels import level_variates
-
-    p = solution.system.p
     K = _variate_matrices(solution.system, params)
     r = K.shape[0]
-    fixed = (solution.beta, K)
-
-    def pass_over(span: tuple[int, int]) -> tuple[Float, ...]:
-        out = (np.zeros((r, r)), np.zeros(r), np.zeros((r + 1, r + 1)), np.zeros((p, r + 1)))
-        level_variates(span, solution.sums, solution.scale, fixed, out)
-        return out
-
-    n_levels = solution.system.factors[0].n_levels
-    gram, last, inner, reduced = _added(_by_stretch(pass_over, n_levels, solution.threads))
+    task = VariatesPass(solution.scale, (solution.beta, K))
+    gram, last, inner, reduced = solution.levels.total(task)
     whole = np.empty((r + 1, r + 1))
     whole[:r, :r], whole[:r, r], whole[r, :r], whole[r, r] = gram, last, last, residual
     average = 0.5 * (whole - inner - reduced.T @ solution.S_inverse @ reduced)
@@ -289,9 +307,21 @@ class GroupedEvaluation:
 
 
 def evaluate_grouped(
-    system: ModelSystem, params: VarianceParameters, *, reml: bool, threads: int = 1
+    system: ModelSystem,
+    params: VarianceParameters,
+    levels: LevelStore | None = None,
+    *,
+    reml: bool,
 ) -> GroupedEvaluation:
-    """Return -2 log-likelihood at given variances by one compiled pass."""
-    solution = solve_grouped(system, params, threads=threads)
+    """Return -2 log-likelihood at given variances by one compiled pass.
+
+    Parameters
+    ----------
+    system : of one grouping factor
+    params : where
+    levels : its levels' sums, where the system does not hold them itself
+    reml : which likelihood
+    """
+    solution = solve_grouped(system, params, local_levels(system) if levels is None else levels)
     value = minus2_loglik(system, solution, params.sigma2, reml=reml)
     return GroupedEvaluation(params, solution, value, reml)

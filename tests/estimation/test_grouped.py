@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from dense_problems import RECIPES, problem
 
+from mixedflow.crossproducts import levels as levels_module
 from mixedflow.estimation import fit as fit_module
-from mixedflow.estimation import grouped
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.fit import estimate
-from mixedflow.estimation.grouped import evaluate_grouped
+from mixedflow.estimation.grouped import evaluate_grouped, local_levels
 from mixedflow.estimation.information import information
 from mixedflow.estimation.steps import em_step, px_em_step
 
@@ -43,8 +43,9 @@ def test_threads_and_stretches(name, monkeypatch):
     p = problem(name)
     params = p.params(8)
     whole = evaluate_grouped(p.system, params, reml=True)
-    monkeypatch.setattr(grouped, "STRETCH", 2)
-    one, three = (evaluate_grouped(p.system, params, reml=True, threads=t) for t in (1, 3))
+    monkeypatch.setattr(levels_module, "STRETCH", 2)
+    stores = (local_levels(p.system, threads) for threads in (1, 3))
+    one, three = (evaluate_grouped(p.system, params, store, reml=True) for store in stores)
     assert one.minus2ll == three.minus2ll
     assert one.minus2ll == pytest.approx(whole.minus2ll, rel=1e-13)
     left, right = information(one, one.moments()), information(three, three.moments())
