@@ -6,6 +6,7 @@ Dask is imported only when a runner needs it; the default runner never does.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -158,3 +159,15 @@ def _local_workers(runner: Runner) -> Any:
         )
     except (OSError, RuntimeError) as error:
         raise WorkerError(f"local workers cannot be started: {error}") from error
+
+
+MOST_THREADS = 8
+"""Threads that are taken unasked; each has a partition or two in memory."""
+
+
+def own_runner(n_partitions: int) -> Runner:
+    """Return the runner of a process that was given none: its cores, if there is work for them."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    workers = min(cores, n_partitions, MOST_THREADS)
+    return Runner("threads", workers=workers) if workers > 1 else SYNCHRONOUS
