@@ -12,14 +12,35 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from mixedflow.api import fit, load
+    from mixedflow.crossproducts.condensed import Condensed
+    from mixedflow.design.shared import SharedSchema
     from mixedflow.estimation.control import FitControl
     from mixedflow.results.fit_result import FitResult
+    from mixedflow.sums import condense, learn_schema, load_crossproducts, merge_schemas
 
-__all__ = ["FitControl", "FitResult", "__version__", "fit", "load"]
+__all__ = [
+    "Condensed",
+    "FitControl",
+    "FitResult",
+    "SharedSchema",
+    "__version__",
+    "condense",
+    "fit",
+    "learn_schema",
+    "load",
+    "load_crossproducts",
+    "merge_schemas",
+]
 
 _HOME = {
     "fit": "mixedflow.api",
     "load": "mixedflow.api",
+    "condense": "mixedflow.sums",
+    "learn_schema": "mixedflow.sums",
+    "load_crossproducts": "mixedflow.sums",
+    "merge_schemas": "mixedflow.sums",
+    "Condensed": "mixedflow.crossproducts.condensed",
+    "SharedSchema": "mixedflow.design.shared",
     "FitControl": "mixedflow.estimation.control",
     "FitResult": "mixedflow.results.fit_result",
 }

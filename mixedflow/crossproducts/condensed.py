@@ -179,6 +179,10 @@ class Condensed:
 
         return submodel(self, formula)
 
+    def compact(self) -> Condensed:
+        """Return the same sums without levels that no row has, as a shared schema may bring them."""
+        return self._compact(self.sums)
+
     def save(self, path: str | Path) -> None:
         """Write the sums to a folder; :func:`mixedflow.load_crossproducts` reads them."""
         from mixedflow.crossproducts.folder import save_condensed

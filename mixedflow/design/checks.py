@@ -135,7 +135,7 @@ def check_learned(spec: ModelSpec, schema: Schema, summary: PartitionSummary) ->
                 f"design, where at most {MAX_COLUMNS:,} are allowed; write (1 | {name}) for a "
                 f"grouping factor, or declare `types: {{{name}: float}}` if it holds numbers."
             )
-    _check_factors(spec, schema)
+    check_factors(spec, schema)
     response = summary.moments.get("")
     if response is not None and response.low == response.high:
         raise DataError(
@@ -153,7 +153,8 @@ def _check_declared(name: str, declared: list[str], summary: PartitionSummary) -
         )
 
 
-def _check_factors(spec: ModelSpec, schema: Schema) -> None:
+def check_factors(spec: ModelSpec, schema: Schema) -> None:
+    """Raise for grouping factors whose levels are too few or too many."""
     for index, (name, _) in enumerate(schema.factors):
         count = schema.n_levels(index)
         if count < 2:

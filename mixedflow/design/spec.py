@@ -230,3 +230,11 @@ def check_columns(spec: ModelSpec, columns: Iterable[str], source: str = "the da
             f"The {what} '{name}' of the model is not in {source}{did_you_mean(name, available)}; "
             f"its columns are {listing(available, 30)}."
         )
+
+
+def require_random_term(spec: ModelSpec) -> None:
+    """Raise unless the formula has a random term."""
+    if not spec.parsed.random:
+        raise FormulaError(
+            f"'{spec.formula}' has no random term; add at least one, such as (1 | group)"
+        )

@@ -33,7 +33,7 @@ def save_schema(schema: Schema, folder: Path) -> None:
         lists = {f"levels:{n}": (v.kind, v.values) for n, v in schema.levels.items()}
         lists |= {f"keys:{n}": ("int", v) for n, v in schema.keys.items()}
         stored = {
-            name: _store_list(folder, f"levels-{k}.parquet", kind, values)
+            name: store_list(folder, f"levels-{k}.parquet", kind, values)
             for k, (name, (kind, values)) in enumerate(lists.items())
         }
         text = json.dumps(_to_json(schema, stored), indent=1, ensure_ascii=False)
@@ -44,7 +44,8 @@ def save_schema(schema: Schema, folder: Path) -> None:
         raise OutputError(f"The schema cannot be written to {folder}: {error.strerror}.") from None
 
 
-def _store_list(folder: Path, file: str, kind: str, values: Any) -> dict[str, Any]:
+def store_list(folder: Path, file: str, kind: str, values: Any) -> dict[str, Any]:
+    """Return levels as JSON; a long list goes to a file of its own, which the JSON names."""
     array = values if isinstance(values, pa.Array) else pa.array(values)
     if len(array) <= INLINE_LEVELS:
         return {"kind": kind, "values": array.to_pylist()}
@@ -102,7 +103,7 @@ def load_schema(folder: Path) -> Schema:
 
 
 def _from_json(content: Mapping[str, Any], folder: Path) -> Schema:
-    lists = {name: _load_list(folder, entry) for name, entry in content["lists"].items()}
+    lists = {name: load_list(folder, entry) for name, entry in content["lists"].items()}
     pilots = content["pilots"]
     return Schema(
         design_key=content["design_key"],
@@ -131,7 +132,8 @@ def _from_json(content: Mapping[str, Any], folder: Path) -> Schema:
 _ARROW = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "text": pa.large_string()}
 
 
-def _load_list(folder: Path, entry: Mapping[str, Any]) -> LevelSet:
+def load_list(folder: Path, entry: Mapping[str, Any]) -> LevelSet:
+    """Undo :func:`store_list`."""
     kind = entry["kind"]
     if "file" in entry:
         column = pq.read_table(folder / entry["file"]).column("level").cast(_ARROW[kind])

@@ -38,8 +38,15 @@ from mixedflow.design import (
     merge_summaries,
     summarize_partition,
 )
+from mixedflow.design.relevel import with_counts
 from mixedflow.design.schema import provisional_schema
-from mixedflow.errors import OutputError, StoredFileError
+from mixedflow.errors import (
+    FormulaError,
+    OutputError,
+    StoredFileError,
+    did_you_mean,
+    listing,
+)
 from mixedflow.parallel.mapping import OnDone, map_reduce
 from mixedflow.parallel.runner import SYNCHRONOUS, Runner
 from mixedflow.parallel.single_pass import (
@@ -77,27 +84,35 @@ def learn_schema(
     A level order that the source itself holds (pandas' category) counts as declared, unless the
     spec declares another.
     """
+    summary = summarize(spec, source, runner, on_done=on_done)
+    ordered: Any = {**source.declared_levels(spec.variables), **spec.levels}
+    schema = finish_schema(replace(spec, levels=ordered), summary)
+    return replace(schema, design_key=spec.design_key(schema.kinds))
+
+
+def summarize(
+    spec: ModelSpec, source: Source, runner: Runner = SYNCHRONOUS, *, on_done: OnDone | None = None
+) -> PartitionSummary:
+    """Return the summary of all rows that a schema is finished from."""
     check_columns(spec, source.columns(), source.name)
     source.check_names(spec.variables)
-
-    summary = map_reduce(
+    return map_reduce(
         partial(_summary, spec, source),
         source.n_partitions,
         merge_summaries,
         runner=runner,
         on_done=on_done,
     )
-    ordered: Any = {**source.declared_levels(spec.variables), **spec.levels}
-    schema = finish_schema(replace(spec, levels=ordered), summary)
-    return replace(schema, design_key=spec.design_key(schema.kinds))
 
 
-def condense(
+def condense(  # noqa: PLR0913 - everything that condensing can be told
     spec: ModelSpec,
     source: Source,
     runner: Runner = SYNCHRONOUS,
     path: str | Path | None = None,
     *,
+    schema: Schema | None = None,
+    by_group: str | None = None,
     on_done: OnDone | None = None,
 ) -> tuple[Schema, CrossProducts]:
     """Return the schema and W'B_kW, W'B_ky over all rows of a source.
@@ -108,6 +123,8 @@ def condense(
     source : its rows
     runner : where partitions are read and condensed; the same bits everywhere
     path : folder for the pieces; those that still hold are read instead of computed again
+    schema : what was learned from the rows of this or other sources; learned from these without it
+    by_group : grouping factor of which every level's own sums are kept, for groups to be taken from
     on_done : called with the partitions done and their total, over both passes
 
     Raises
@@ -115,28 +132,51 @@ def condense(
     MixedflowError
         what the rooms below find wrong with the data, naming the first row
     """
-    if path is None:
-        found = _one_reading(spec, source, runner, on_done)
+    group = _group_index(spec, by_group)
+    if path is None and schema is None:
+        found = _one_reading(spec, source, runner, group, on_done)
         if found is not None:
             return found
     n = source.n_partitions
-    schema = learn_schema(spec, source, runner, on_done=_half(on_done, 0, n))
-    encoder = Encoder(spec, schema)
-    pieces = None if path is None else _open_pieces(Path(path), schema)
+    counted, passes = on_done, 1
+    if schema is None:
+        schema = learn_schema(spec, source, runner, on_done=_part(on_done, 0, 2, n))
+        counted, passes = _part(on_done, 1, 2, n), 2
+    else:
+        check_columns(spec, source.columns(), source.name)
+        source.check_names(spec.variables)
+    condensing = _Condensing(Encoder(spec, schema), source, group)
+    pieces = None if path is None else _open_pieces(Path(path), schema, by_group)
 
     def task(index: int) -> CrossProducts:
-        if pieces is None:
-            return _condense_partition(encoder, source, index)
-        return _piece(pieces, encoder, source, index)
+        return condensing.piece(pieces, index) if pieces else condensing.partition(index)
 
-    sums = map_reduce(task, n, add, runner=runner, on_done=_half(on_done, n, n))
+    sums = map_reduce(task, n, add, runner=runner, on_done=counted)
     if pieces is not None:
         _finish_pieces(pieces, source, sums)
-    return schema, sums
+    return (with_rows_of(schema, source, sums) if passes == 1 else schema), sums
+
+
+def with_rows_of(schema: Schema, source: Source, sums: CrossProducts) -> Schema:
+    """Return a schema that was learned elsewhere as that of these rows."""
+    named = replace(schema, source=source.name)
+    return with_counts(named, sums.rows_in, sums.n_obs, sums.missing)
+
+
+def _group_index(spec: ModelSpec, by_group: str | None) -> int | None:
+    if by_group is None:
+        return None
+    names = [factor.name for factor in spec.parsed.factors]
+    if by_group not in names:
+        raise FormulaError(
+            f"by_group='{by_group}' is no grouping factor of '{spec.formula}'"
+            f"{did_you_mean(by_group, names)}; it has {listing(names)}"
+        )
+    return names.index(by_group)
 
 
 def _one_reading(
-    spec: ModelSpec, source: Source, runner: Runner, on_done: OnDone | None
+    spec: ModelSpec, source: Source, runner: Runner, group: int | None, on_done: OnDone | None
 ) -> tuple[Schema, CrossProducts] | None:
     """Return schema and sums from one reading, or None where two are needed."""
     check_columns(spec, source.columns(), source.name)
@@ -161,7 +201,7 @@ def _one_reading(
             return Reading(summary, None, ())
         encoder = local_encoder(spec, provisional, summary)
         levels = tuple(encoder.schema.levels[f.variables[0]] for f in encoder.info.factors)
-        return Reading(summary, _condense_table(encoder, table, place), levels)
+        return Reading(summary, _condense_table(encoder, table, place, group), levels)
 
     total = map_reduce(read, source.n_partitions, add_readings, runner=runner, on_done=on_done)
     schema = finish_schema(spec, total.summary)
@@ -182,43 +222,58 @@ def _summary(spec: ModelSpec, source: Source, index: int) -> PartitionSummary:
     return summarize_partition(spec, table, place_of(source, index))
 
 
-def _half(on_done: OnDone | None, before: int, n: int) -> Callable[[int, int], None] | None:
-    return None if on_done is None else lambda done, _: on_done(before + done, 2 * n)
+def _part(
+    on_done: OnDone | None, before: int, passes: int, n: int
+) -> Callable[[int, int], None] | None:
+    """Count one of several passes over n partitions."""
+    return None if on_done is None else lambda done, _: on_done(before * n + done, passes * n)
 
 
-def _condense_partition(encoder: Encoder, source: Source, index: int) -> CrossProducts:
-    table = source.read(index, encoder.variables())
-    place = place_of(source, index)
-    return _condense_table(encoder, table, place)
+@dataclass(frozen=True, slots=True)
+class _Condensing:
+    """What condenses any partition of a source, or reads its piece."""
+
+    encoder: Encoder
+    source: Source
+    group: int | None
+
+    def partition(self, index: int) -> CrossProducts:
+        """Return a partition's sums."""
+        table = self.source.read(index, self.encoder.variables())
+        return _condense_table(self.encoder, table, place_of(self.source, index), self.group)
+
+    def piece(self, pieces: Pieces, index: int) -> CrossProducts:
+        """Return a partition's sums from its piece, or compute and keep them."""
+        place = pieces.place(self.source, index)
+        if place.exists():
+            try:
+                return load_crossproducts(place)
+            except StoredFileError:
+                shutil.rmtree(place, ignore_errors=True)
+        sums = self.partition(index)
+        save_crossproducts(sums, place)
+        return sums
 
 
-def _condense_table(encoder: Encoder, table: pa.Table, place: PartitionPlace) -> CrossProducts:
+def _condense_table(
+    encoder: Encoder, table: pa.Table, place: PartitionPlace, group: int | None
+) -> CrossProducts:
     """Return a partition's sums; where one is not finite, encoding says which row is to blame."""
-    sums = condense_columns(encoder.columns(table, where=place), encoder.info)
+    columns = encoder.columns(table, where=place)
+    sums = condense_columns(columns, encoder.info, by_group=group)
     if not all(np.isfinite(part.XtBX).all() for part in sums.keyed.values()):
-        return condense_block(encoder.encode(table, where=place), encoder.info)
+        block = encoder.encode(table, where=place)
+        return condense_block(block, encoder.info, by_group=group)
     return sums
 
 
-def _piece(pieces: Pieces, encoder: Encoder, source: Source, index: int) -> CrossProducts:
-    """Return a partition's sums from its piece, or compute and keep them."""
-    place = pieces.place(source, index)
-    if place.exists():
-        try:
-            return load_crossproducts(place)
-        except StoredFileError:
-            shutil.rmtree(place, ignore_errors=True)
-    sums = _condense_partition(encoder, source, index)
-    save_crossproducts(sums, place)
-    return sums
-
-
-def _open_pieces(folder: Path, schema: Schema) -> Pieces:
+def _open_pieces(folder: Path, schema: Schema, by_group: str | None) -> Pieces:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"'{folder}' cannot be written: {error.strerror}") from error
-    return Pieces(folder, f"{mixedflow.__version__} {schema_digest(schema)}")
+    groups = "" if by_group is None else f" by {by_group}"
+    return Pieces(folder, f"{mixedflow.__version__} {schema_digest(schema)}{groups}")
 
 
 def _finish_pieces(pieces: Pieces, source: Source, sums: CrossProducts) -> None:

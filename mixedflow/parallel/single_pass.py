@@ -13,18 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import pyarrow as pa
 
-from mixedflow.crossproducts.types import (
-    CrossProducts,
-    FactorSums,
-    KeyedSums,
-    PairSums,
-    add_keyed,
-)
+from mixedflow.crossproducts.taking import recoded
+from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.data.source import Source
 from mixedflow.design import (
-    DesignInfo,
     Encoder,
     ModelSpec,
     PartitionPlace,
@@ -33,8 +26,9 @@ from mixedflow.design import (
     merge_summaries,
 )
 from mixedflow.design.evaluate import stateful_calls
-from mixedflow.design.levels import LevelIndex, LevelSet
-from mixedflow.design.types import Int, Pilots
+from mixedflow.design.levels import LevelSet
+from mixedflow.design.relevel import level_codes
+from mixedflow.design.types import Pilots
 
 SHIFT_LIMIT = 64.0
 """Standard deviations that a pilot shift may be off the mean before the rows are read again."""
@@ -85,54 +79,17 @@ def add_readings(a: Reading, b: Reading) -> Reading:
     levels = tuple(
         x.union(y, name).ordered() for x, y, name in zip(a.levels, b.levels, names, strict=True)
     )
-    left, right = (_recoded(part, levels) for part in (a, b))
-    keyed = {key: add_keyed(left.keyed[key], right.keyed[key]) for key in left.keyed}
-    sums = CrossProducts(
-        left.info,
-        keyed,
-        left.rows_in + right.rows_in,
-        {
-            name: left.missing.get(name, 0) + right.missing.get(name, 0)
-            for name in dict.fromkeys((*left.missing, *right.missing))
-        },
-    )
-    return Reading(summary, sums, levels)
+    return Reading(summary, _over(a, levels) + _over(b, levels), levels)
 
 
-def _recoded(part: Reading, levels: tuple[LevelSet, ...]) -> CrossProducts:
+def _over(part: Reading, levels: tuple[LevelSet, ...]) -> CrossProducts:
     """Return a part's sums over other levels that contain its own."""
     assert part.sums is not None  # noqa: S101 - checked by the caller
-    codes = [_codes_among(own, union) for own, union in zip(part.levels, levels, strict=True)]
-    keyed = {key: _recoded_key(sums, codes) for key, sums in part.sums.keyed.items()}
-    return replace(part.sums, info=with_levels(part.sums.info, levels), keyed=keyed)
-
-
-def _codes_among(own: LevelSet, union: LevelSet) -> Int:
-    if len(own) == len(union):
-        return np.arange(len(own))
-    values = pa.chunked_array([pa.array(own.values)])
-    return LevelIndex(union).codes(values)
-
-
-def _recoded_key(sums: KeyedSums, codes: list[Int]) -> KeyedSums:
-    factors = tuple(
-        FactorSums(code[f.levels], f.ZtBZ, f.ZtBX, f.ZtBy)
-        for f, code in zip(sums.factors, codes, strict=True)
-    )
-    pairs = {
-        (f, h): PairSums(codes[f][p.rows], codes[h][p.cols], p.ZtBZ)
-        for (f, h), p in sums.pairs.items()
-    }
-    return replace(sums, factors=factors, pairs=pairs)
-
-
-def with_levels(info: DesignInfo, levels: tuple[LevelSet, ...]) -> DesignInfo:
-    """Return the design with other numbers of levels."""
-    factors = tuple(
-        replace(factor, n_levels=len(found))
-        for factor, found in zip(info.factors, levels, strict=True)
-    )
-    return replace(info, factors=factors)
+    codes = [
+        np.arange(len(own)) if len(own) == len(union) else level_codes(own, union)
+        for own, union in zip(part.levels, levels, strict=True)
+    ]
+    return recoded(part.sums, codes, [len(found) for found in levels])
 
 
 def local_encoder(spec: ModelSpec, provisional: Schema, summary: PartitionSummary) -> Encoder:

@@ -14,6 +14,7 @@ from typing import Any
 
 from mixedflow import api
 from mixedflow.config import Config, ControlConfig, DaskConfig, DataConfig, ModelConfig, config_text
+from mixedflow.crossproducts.folder import MANIFEST, is_design, read_design
 from mixedflow.data import check_folder, check_place
 from mixedflow.design import Encoder, check_columns
 from mixedflow.diagnostics import Comparison, compare_models, diagnose, load_diagnostics
@@ -25,15 +26,9 @@ from mixedflow.report import ModelSection, ReportInput, write_report
 from mixedflow.results.build import FitRequest, RowSource, fit_condensed
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.store import OWN_FILES
-from mixedflow.steps.opening import (
-    MANIFEST,
-    OnDone,
-    is_design,
-    load_design,
-    runner_of,
-    source_of,
-)
+from mixedflow.steps.opening import OnDone, runner_of, source_of
 from mixedflow.steps.rows import spec_of
+from mixedflow.sums import fit_sums
 
 
 def fit_step(
@@ -62,13 +57,15 @@ def _fit_from_sums(data: DataConfig, model: ModelConfig, request: FitRequest) ->
     turns out to hold a category, ``(c | g)`` and ``(c || g)`` code it differently: the model then
     gets a pass of its own over the rows that were condensed.
     """
-    stored = load_design(Path(data.path))
+    stored, origin = read_design(Path(data.path))
     spec = spec_of(model.formula, data, model.weights)
     if spec.design_key(stored.schema.kinds) != stored.schema.design_key:
-        rows = data.model_copy(update={"path": str(stored.data["path"])})
+        if not origin["path"]:
+            return fit_sums(model.formula, stored, request)
+        rows = data.model_copy(update={"path": str(origin["path"])})
         return _fit_from_rows(rows, model, request)
     return fit_condensed(
-        spec, stored.schema, stored.sums, request, RowSource(str(stored.data["source"]))
+        spec, stored.schema, stored.sums, request, RowSource(str(origin["source"]))
     )
 
 

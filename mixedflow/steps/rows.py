@@ -9,23 +9,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mixedflow.api import require_random_term
 from mixedflow.config import DaskConfig, DataConfig
+from mixedflow.crossproducts import condensed
+from mixedflow.crossproducts.folder import OWN_FILES, write_design
 from mixedflow.data import PreparedData, check_folder
 from mixedflow.design import ModelSpec, check_columns, make_spec
+from mixedflow.design.spec import require_random_term
 from mixedflow.errors import OutputError
 from mixedflow.parallel import condense, prepare
-from mixedflow.steps.opening import (
-    MANIFEST,
-    OnDone,
-    StoredDesign,
-    runner_of,
-    save_design,
-    source_of,
-)
+from mixedflow.steps.opening import OnDone, runner_of, source_of
 
 PIECES = "pieces"
-DESIGN_FILES = (MANIFEST, "schema", "crossproducts", PIECES)
+DESIGN_FILES = (*OWN_FILES, PIECES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,5 +98,5 @@ def condense_step(
         raise
     origin = source.manifest.source if isinstance(source, PreparedData) else source.name
     facts = {"source": origin, "path": data.path, "fingerprint": source.fingerprint()}
-    save_design(StoredDesign(schema, sums, facts), out)
+    write_design(condensed.Condensed(spec, schema, sums), out, facts)
     return Condensed(sums.rows_in, sums.n_obs)

@@ -82,13 +82,13 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     from mixedflow.parallel import condensing
 
     calls: list[int] = []
-    original = condensing._condense_partition
+    original = condensing._Condensing.partition
 
-    def wrapper(encoder: Any, source: Any, index: int) -> CrossProducts:
+    def wrapper(condensing: Any, index: int) -> CrossProducts:
         calls.append(index)
-        return original(encoder, source, index)
+        return original(condensing, index)
 
-    monkeypatch.setattr(condensing, "_condense_partition", wrapper)
+    monkeypatch.setattr(condensing._Condensing, "partition", wrapper)
     return calls
 
 
