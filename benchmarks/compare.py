@@ -22,7 +22,7 @@ from typing import Any
 import cases
 import tables
 from cases import PEERS, Case, Peer
-from running import Limits, Run, command, interleaved, make, missing, run
+from running import Limits, Run, command, interleaved, make, missing, one_core, run
 
 QUESTIONS = ("grouped", "scaling", "crossed", "start", "stages")
 
@@ -220,6 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     memory = chosen.memory * 1e9 if chosen.memory else 2 * machine / 3
     wanted = chosen.peers.split(",") if chosen.peers else [peer.name for peer in PEERS]
     peers = tuple(peer for peer in PEERS if peer.name in wanted)
+    one_core()
     chosen.data.mkdir(parents=True, exist_ok=True)
     session = Session(
         chosen.sizes, chosen.data, Limits(chosen.limit, memory), peers, chosen.rounds

@@ -52,6 +52,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONWARNINGS": "ignore"}
 
 
+def one_core() -> None:
+    """Hold this process and those it starts to one core, whatever its libraries make of the variables."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
 def command(peer: Peer, case: Case, folder: Path) -> list[str]:
     """Return the command of a peer's process."""
     script = str(HERE / "peers" / peer.script)

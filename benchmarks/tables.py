@@ -55,7 +55,7 @@ def machine_line(versions: dict[str, str], busy: str) -> str:
     return (
         f"Measured on {processor()}, {os.cpu_count()} cores, {memory:.0f} GiB; "
         f"{platform.system()}, Python {platform.python_version()}; {named}. "
-        f"One thread for every process. {busy}\n"
+        f"One thread and one core for every process. {busy}\n"
     )
 
 
