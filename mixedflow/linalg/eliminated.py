@@ -123,11 +123,12 @@ class SchurComplement:
                 Y += np.asarray(matrix.others @ X)
             Y -= np.asarray(self._twin.coupling.T @ (self._twin.solved @ X))
             return Y
-        from mixedflow.linalg.pcg_kernels import add_rows, subtract_eliminated
+        from mixedflow.linalg.pcg_kernels import add_rows, subtract_eliminated, subtract_single
 
         if matrix.others is not None:
             add_rows(matrix.others.indptr, matrix.others.indices, matrix.others.data, X, Y)
-        subtract_eliminated(*self._lists, self.head_inverse, X, Y)
+        subtract = subtract_single if matrix.head.shape[1] == 1 else subtract_eliminated
+        subtract(*self._lists, self.head_inverse, X, Y)
         return Y
 
     @property

@@ -117,6 +117,34 @@ def subtract_eliminated(
 
 
 @compiled
+def subtract_single(
+    pointers: IntArray,
+    columns: Int32Array,
+    coupling: FloatArray,
+    inverse: FloatArray,
+    X: FloatArray,
+    Y: FloatArray,
+) -> None:
+    """:func:`subtract_eliminated` for parts of one row, in two thirds of its time."""
+    L = len(pointers) - 1
+    k = X.shape[1]
+    met = np.empty(k)
+    for i in range(L):
+        met[:] = 0.0
+        for e in range(pointers[i], pointers[i + 1]):
+            j, value = columns[e], coupling[e, 0]
+            for t in range(k):
+                met[t] += value * X[j, t]
+        scale = inverse[i, 0, 0]
+        for t in range(k):
+            met[t] *= scale
+        for e in range(pointers[i], pointers[i + 1]):
+            j, value = columns[e], coupling[e, 0]
+            for t in range(k):
+                Y[j, t] -= value * met[t]
+
+
+@compiled
 def gather(
     pointers: IntArray, columns: Int32Array, coupling: FloatArray, X: FloatArray, q: int
 ) -> FloatArray:
