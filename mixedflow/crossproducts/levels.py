@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
+from mixedflow.design.levels import LevelSet
 from mixedflow.design.types import Float
 
 STRETCH = 1 << 14
@@ -31,8 +31,8 @@ Totals = tuple[Any, ...]
 LevelPass = Callable[[LevelArrays, Span], Totals]
 """What is done with a stretch of levels; picklable, so that it can go where the levels are."""
 
-LevelWriter = Callable[[LevelArrays, Any, Path, int], int]
-"""Writes something of every level of one shard: sums, names, folder, number of the shard."""
+ShardTask = Callable[[LevelArrays, LevelSet, int], Any]
+"""What is done with the sums, the names and the number of a shard; picklable."""
 
 
 class LevelStore(Protocol):
@@ -44,6 +44,13 @@ class LevelStore(Protocol):
 
     def total(self, task: LevelPass) -> Totals:
         """Return the sum of a pass over all levels, in an order that is fixed."""
+
+
+class ShardStore(LevelStore, Protocol):
+    """Sums of levels in shards, which know the names of their levels."""
+
+    def each(self, task: ShardTask) -> list[Any]:
+        """Return what a task gives for every shard, in order."""
 
 
 @dataclass(frozen=True, slots=True)

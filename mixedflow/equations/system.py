@@ -9,13 +9,14 @@ structured G belongs to the user's columns; there only the q x q factor of G mee
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from mixedflow.covariance.registry import get_structure
+from mixedflow.crossproducts.levels import LevelArrays
 from mixedflow.crossproducts.types import ONLY_KEY, CrossProducts, FactorSums, KeyedSums, PairSums
 from mixedflow.design.types import DesignInfo, Float, Int, TermDesign
 from mixedflow.equations.engines import RandomPattern
@@ -59,6 +60,49 @@ class FactorSystem:
     def dim(self) -> int:
         """q, the model's columns on this factor."""
         return int(self.basis.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnChoice:
+    """The model's own columns of X and its response among those that are stored.
+
+    Attributes
+    ----------
+    at : stored columns of X
+    trait : which response
+    shift : constants to add to the stored response
+    """
+
+    at: Int
+    trait: int
+    shift: float
+
+    def __call__(self, stored: FactorSums) -> LevelArrays:
+        """Return ZZ, ZX, Zy of some levels."""
+        Zy = stored.ZtBy[:, :, self.trait]
+        shifted = Zy + self.shift * stored.ZtBX[:, :, 0] if self.shift else Zy
+        return (
+            stored.ZtBZ,
+            np.ascontiguousarray(stored.ZtBX[:, :, self.at]),
+            np.ascontiguousarray(shifted),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PooledFactor(FactorSystem):
+    """One grouping factor whose levels' sums are elsewhere; those held here are added up as one.
+
+    Attributes
+    ----------
+    levels : L
+    """
+
+    levels: int
+
+    @property
+    def n_levels(self) -> int:
+        """L."""
+        return self.levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +210,14 @@ def model_system(
     _check_rows(part.n_obs, len(kept))
     at = kept + lead
     response = _response(sums.info, part, at, trait)
+    choice = ColumnChoice(at, trait, response.shift)
     used = sorted({term.factor for term in terms})
     return ModelSystem(
         n_obs=part.n_obs,
         XtBX=part.XtBX[np.ix_(at, at)],
         XtBy=part.XtBy[at, trait] + response.shift * part.XtBX[at, 0],
         ytBy=_squared_response(part, trait, response.shift),
-        factors=tuple(_factor_system(sums, f, terms, at, (trait, response.shift)) for f in used),
+        factors=tuple(_factor_system(sums, f, terms, choice) for f in used),
         pairs=_pair_systems(sums, used),
         terms=_renumbered(terms, used),
         kept=kept,
@@ -180,6 +225,27 @@ def model_system(
         fixed_scale=_fixed_scale(sums.info, kept, response.unit, trait),
         sum_log_weight=part.sum_log_weight,
     )
+
+
+def pooled_system(
+    sums: CrossProducts, terms: Sequence[TermDesign], n_levels: int, *, trait: int = 0
+) -> tuple[ModelSystem, ColumnChoice]:
+    """Return the sums of a model of one factor whose levels are elsewhere, and what to take there.
+
+    Parameters
+    ----------
+    sums : of the design, the factor's levels added up as if they were one
+    terms : the model's random terms
+    n_levels : L
+    trait : which response
+    """
+    system = model_system(sums, terms, trait=trait)
+    (only,) = system.factors
+    names = [field.name for field in fields(only)]
+    pooled = PooledFactor(**{name: getattr(only, name) for name in names}, levels=n_levels)
+    at = system.kept + int(sums.constant)
+    shift = _response(sums.info, sums.keyed[ONLY_KEY], at, trait).shift
+    return replace(system, factors=(pooled,)), ColumnChoice(at, trait, shift)
 
 
 def _check_rows(n_obs: int, rank: int) -> None:
@@ -239,13 +305,12 @@ def _fixed_scale(info: DesignInfo, kept: Int, unit: Float, trait: int) -> FixedS
 
 
 def _factor_system(
-    sums: CrossProducts, f: int, terms: Sequence[TermDesign], at: Int, response: tuple[int, float]
+    sums: CrossProducts, f: int, terms: Sequence[TermDesign], choice: ColumnChoice
 ) -> FactorSystem:
     stored = sums.keyed[ONLY_KEY].factors[f]
     factor = sums.info.factors[f]
     if len(stored.levels) != factor.n_levels:
         stored = _all_levels(stored, factor.n_levels)
-    trait, shift = response
     mine = [j for j, term in enumerate(terms) if term.factor == f]
     stops = np.cumsum([len(terms[j].columns) for j in mine])
     columns = [column for j in mine for column in terms[j].columns]
@@ -254,12 +319,12 @@ def _factor_system(
     )
     A = _z_basis(sums.info, f)
     units = _z_units(A, [terms[j] for j in mine], slices)
-    ZtBy = stored.ZtBy[:, :, trait]
+    ZtBZ, ZtBX, ZtBy = choice(stored)
     return FactorSystem(
         name=factor.name,
-        ZtBZ=stored.ZtBZ,
-        ZtBX=np.ascontiguousarray(stored.ZtBX[:, :, at]),
-        ZtBy=ZtBy + shift * stored.ZtBX[:, :, 0] if shift else np.ascontiguousarray(ZtBy),
+        ZtBZ=ZtBZ,
+        ZtBX=ZtBX,
+        ZtBy=ZtBy,
         basis=A[:, columns] @ units,
         units=units,
         terms=tuple(mine),

@@ -7,8 +7,13 @@ likelihood is none the worse for it. The equations in scaled effects need no inv
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
+from mixedflow.crossproducts.levels import LevelStore
 from mixedflow.equations.system import ModelSystem
 from mixedflow.estimation.driver import FitState, Problem
+from mixedflow.estimation.grouped import GroupedEvaluation, evaluate_grouped
 from mixedflow.estimation.likelihood import Evaluation, evaluate
 from mixedflow.estimation.parameters import (
     VarianceParameters,
@@ -17,16 +22,36 @@ from mixedflow.estimation.parameters import (
     without_pivot,
 )
 
+Found = TypeVar("Found", Evaluation, GroupedEvaluation)
+
 SLACK = 1e-8
 """Rise of -2 log-likelihood that a zero may cost, besides 1e-12 of its size for rounding."""
 
 
 def settle(problem: Problem, state: FitState) -> Evaluation:
     """Return the evaluation with every vanishing pivot exactly zero."""
-    best = evaluate(problem.system, state.evaluation.params, problem.engine, reml=problem.reml)
-    for term, at in small_pivots(problem.system, best.params):
-        trial = without_pivot(problem.system, best.params, term, at)
-        after = evaluate(problem.system, trial, problem.engine, reml=problem.reml)
+
+    def at(params: VarianceParameters) -> Evaluation:
+        return evaluate(problem.system, params, problem.engine, reml=problem.reml)
+
+    return _settled(problem.system, at, state.evaluation.params)
+
+
+def settle_passes(problem: Problem, levels: LevelStore, state: FitState) -> GroupedEvaluation:
+    """Return the same by passes over levels that are elsewhere."""
+
+    def at(params: VarianceParameters) -> GroupedEvaluation:
+        return evaluate_grouped(problem.system, params, levels, reml=problem.reml)
+
+    return _settled(problem.system, at, state.evaluation.params)
+
+
+def _settled(
+    system: ModelSystem, at: Callable[[VarianceParameters], Found], params: VarianceParameters
+) -> Found:
+    best = at(params)
+    for term, column in small_pivots(system, best.params):
+        after = at(without_pivot(system, best.params, term, column))
         if after.minus2ll <= best.minus2ll + SLACK + 1e-12 * abs(best.minus2ll):
             best = after
     return best

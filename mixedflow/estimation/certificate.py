@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from scipy.sparse import block_array, csc_array
 
+from mixedflow.crossproducts.levels import LevelArrays, Span
 from mixedflow.design.types import Float
 from mixedflow.equations.engines import dense_matrix, stack
 from mixedflow.equations.expand import expanded, expanded_diagonal
 from mixedflow.equations.mme import MixedModelEquations
 from mixedflow.equations.sparse import SparseEngine
 from mixedflow.estimation.driver import FitState, TraceRow
+from mixedflow.estimation.grouped import GroupedEvaluation, GroupedSolution, fixed_gram
 from mixedflow.estimation.likelihood import Evaluation
 
 DENSE_LIMIT = 1_500
@@ -33,6 +35,8 @@ SPARSE_FLOPS = 5e8
 """Predicted operations of the sparse factorisation up to which sparse LU is the second path."""
 
 Row = tuple[str, str, str]
+
+SettledEvaluation = Evaluation | GroupedEvaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +109,16 @@ def _verdict(good: bool) -> str:
 
 
 def certify(
-    state: FitState, settled: Evaluation, labels: Sequence[str], singular: Sequence[bool]
+    state: FitState, settled: SettledEvaluation, labels: Sequence[str], singular: Sequence[bool]
 ) -> Certificate:
     """Return the evidence at the end of a fit."""
     newton = state.newton
     nan = float("nan")
-    check, path = independent_minus2ll(settled)
+    if isinstance(settled, GroupedEvaluation):
+        check = _from_parts(settled, *_stretchwise_lu(settled.solution))
+        path = "LU level by level"
+    else:
+        check, path = independent_minus2ll(settled)
     return Certificate(
         converged=state.converged,
         scaled_score=newton.scaled_score if newton is not None else nan,
@@ -178,7 +186,7 @@ def independent_minus2ll(evaluation: Evaluation) -> tuple[float, str]:
 Parts3 = tuple[float, float, float]
 
 
-def _from_parts(evaluation: Evaluation, random: float, fixed: float, ypy: float) -> float:
+def _from_parts(evaluation: SettledEvaluation, random: float, fixed: float, ypy: float) -> float:
     solution = evaluation.solution
     swap = random - solution.logdet_random + ypy - solution.ypy
     if evaluation.reml:
@@ -192,9 +200,12 @@ def _right_sides(mme: MixedModelEquations) -> Float:
 
 def _reduced(mme: MixedModelEquations, right: Float, solved: Float) -> tuple[float, float]:
     """Return log|X'V^-1X| and y'Py by LU of the absorbed equations."""
-    p = mme.system.p
     gram = np.block([[mme.XtRX, mme.XtRy[:, None]], [mme.XtRy[None, :], np.array([[mme.ytRy]])]])
-    gram = gram - right.T @ solved
+    return _by_lu(gram - right.T @ solved)
+
+
+def _by_lu(gram: Float) -> tuple[float, float]:
+    p = len(gram) - 1
     ypy = gram[p, p] - gram[p, :p] @ np.linalg.solve(gram[:p, :p], gram[:p, p])
     return float(np.linalg.slogdet(gram[:p, :p])[1]), float(ypy)
 
@@ -216,6 +227,35 @@ def _levelwise_lu(mme: MixedModelEquations) -> Parts3:
     shape = (M.shape[0], M.shape[1], -1)
     solved = np.asarray(np.linalg.solve(M, right.reshape(shape)).reshape(right.shape))
     return float(np.linalg.slogdet(M)[1].sum()), *_reduced(mme, right, solved)
+
+
+@dataclass(frozen=True, slots=True)
+class LuPass:
+    """The pass that :class:`mixedflow.estimation.grouped.Absorption` is, by LU factors.
+
+    Attributes
+    ----------
+    loading : A F; precision : 1/sigma2
+    """
+
+    loading: Float
+    precision: float
+
+    def __call__(self, sums: LevelArrays, span: Span) -> tuple[float, Float]:
+        """Return sum log|M_l| and sum_l R_l'M_l^-1R_l, R_l = F'Z'R^-1[X y]."""
+        ZZ, ZX, Zy = (part[slice(*span)] for part in sums)
+        T = self.loading
+        M = (self.precision * T.T) @ ZZ @ T + np.eye(T.shape[1])
+        right = (self.precision * T.T) @ np.concatenate([ZX, Zy[:, :, None]], axis=2)
+        width = right.shape[2]
+        solved = np.linalg.solve(M, right)
+        taken = right.reshape(-1, width).T @ solved.reshape(-1, width)
+        return float(np.linalg.slogdet(M)[1].sum()), taken
+
+
+def _stretchwise_lu(solution: GroupedSolution) -> Parts3:
+    random, taken = solution.levels.total(LuPass(*solution.scale))
+    return random, *_by_lu(solution.precision * fixed_gram(solution.system) - taken)
 
 
 def _eliminated_lu(mme: MixedModelEquations) -> Parts3:

@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mixedflow.crossproducts.levels import LevelStore
 from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.design.types import Float, Int, TermDesign
 from mixedflow.equations.choice import EnginePlan, plan_engine
 from mixedflow.equations.engines import Parts
 from mixedflow.equations.iterative import IterativeEngine, IterativeRoute, IterativeSettings
 from mixedflow.equations.system import ModelSystem, model_system
-from mixedflow.estimation.boundary import settle, singular_terms
-from mixedflow.estimation.certificate import Certificate, certify
+from mixedflow.estimation.boundary import settle, settle_passes, singular_terms
+from mixedflow.estimation.certificate import Certificate, SettledEvaluation, certify
 from mixedflow.estimation.control import FitControl, Method, checked_method
 from mixedflow.estimation.driver import (
     POLISHING,
@@ -53,7 +54,8 @@ class Estimates:
     sigma2 : residual variance
     beta : (p,), vcov : (p, p), of the kept columns
     kept, aliased : indices into the design's X columns
-    u : (L_f, q_f) a grouping factor, its terms' columns side by side
+    u : (L_f, q_f) a grouping factor, its terms' columns side by side; empty where the levels are
+        elsewhere
     minus2ll : -2 log-likelihood (REML or ML)
     n_obs, n_params : rows; fixed and variance parameters
     converged : the driver's verdict
@@ -163,7 +165,34 @@ class _How:
     monte_carlo: MonteCarloError | None = None
 
 
-def _estimates(settled: Evaluation, state: FitState, how: _How) -> Estimates:
+def estimate_levels(
+    system: ModelSystem,
+    levels: LevelStore,
+    *,
+    reml: bool = True,
+    method: str = "auto",
+    control: FitControl | None = None,
+    progress: Progress | None = None,
+) -> Estimates:
+    """Return the estimates of a model of one factor whose levels' sums are elsewhere; ``u`` is empty.
+
+    Parameters
+    ----------
+    system : from :func:`mixedflow.equations.system.pooled_system`
+    levels : where the sums of the levels are
+    reml, method, control, progress : as for :func:`estimate`
+    """
+    began = time.perf_counter()
+    chosen: Method = checked_method(method)
+    control = FitControl() if control is None else control
+    plan = plan_engine(system.pattern, wanted="grouped")
+    polishing = POLISHING if plan.flops < CHEAP else FEW_POLISHING
+    problem = Problem(system, plan.make, reml, chosen, control, levels, polishing)
+    state = run_driver(problem, progress=progress)
+    return _estimates(settle_passes(problem, levels, state), state, _How(chosen, "grouped", began))
+
+
+def _estimates(settled: SettledEvaluation, state: FitState, how: _How) -> Estimates:
     system, params = settled.system, settled.params
     singular = singular_terms(system, params)
     certificate = certify(state, settled, [term.label for term in system.terms], singular)
@@ -180,7 +209,7 @@ def _estimates(settled: Evaluation, state: FitState, how: _How) -> Estimates:
         vcov=vcov,
         kept=system.kept,
         aliased=system.aliased,
-        u=random_effects(settled),
+        u=random_effects(settled) if isinstance(settled, Evaluation) else (),
         minus2ll=settled.minus2ll,
         n_obs=system.n_obs,
         n_params=system.p + sum(len(theta) for theta in params.theta) + 1,
@@ -193,27 +222,26 @@ def _estimates(settled: Evaluation, state: FitState, how: _How) -> Estimates:
     )
 
 
-def fixed_effects(evaluation: Evaluation) -> tuple[Float, Float]:
+def fixed_effects(evaluation: SettledEvaluation) -> tuple[Float, Float]:
     """Return beta = y_scale T b + constant and its covariance y_scale^2 T (X'V^-1X)^-1 T'."""
-    solution = evaluation.solution
-    scale = solution.mme.system.fixed_scale
+    scale = evaluation.system.fixed_scale
     T = scale.transform
-    beta = scale.y_scale * (T @ solution.beta) + scale.constant
-    vcov = scale.y_scale**2 * (T @ solution.S_inverse @ T.T)
+    beta = scale.y_scale * (T @ evaluation.beta) + scale.constant
+    vcov = scale.y_scale**2 * (T @ evaluation.S_inverse @ T.T)
     return beta, 0.5 * (vcov + vcov.T)
 
 
-def user_factors(evaluation: Evaluation) -> Parts:
+def user_factors(evaluation: SettledEvaluation) -> Parts:
     """Return y_scale T F a factor: G = (T F)(T F)' in the user's units."""
-    mme = evaluation.solution.mme
-    scale = mme.system.fixed_scale.y_scale
+    system = evaluation.system
+    scale = system.fixed_scale.y_scale
     return tuple(
         scale * (factor.units @ F)
-        for factor, F in zip(mme.system.factors, mme.factors, strict=True)
+        for factor, F in zip(system.factors, evaluation.factors, strict=True)
     )
 
 
-def term_covariances(evaluation: Evaluation) -> tuple[Float, ...]:
+def term_covariances(evaluation: SettledEvaluation) -> tuple[Float, ...]:
     """Return G of every term in the user's units."""
     system = evaluation.system
     out: list[Float] = [np.empty((0, 0))] * len(system.terms)
@@ -279,6 +307,7 @@ __all__ = [
     "conditional_covariances",
     "conditional_covariances_at",
     "estimate",
+    "estimate_levels",
     "evaluate_at",
     "fit_ml",
     "fit_reml",
