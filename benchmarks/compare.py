@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -175,11 +175,17 @@ ANSWERS: dict[str, Callable[[Session], str]] = {
 }
 
 
-def page(session: Session, questions: Sequence[str]) -> str:
-    """Measure, and return the whole document."""
-    before = os.getloadavg()[1]
-    bodies = [ANSWERS[name](session) for name in questions]
-    load = max(before, *os.getloadavg()[1:])
+def pages(session: Session, questions: Sequence[str]) -> Iterator[str]:
+    """Measure, and return the document after each question, so that none is lost."""
+    bodies, load = [], os.getloadavg()[1]
+    for name in questions:
+        bodies.append(ANSWERS[name](session))
+        load = max(load, *os.getloadavg()[1:])
+        yield page(session, bodies, load)
+
+
+def page(session: Session, bodies: Sequence[str], load: float) -> str:
+    """Return the document with what has been answered so far."""
     cores = os.cpu_count() or 1
     busy = (
         f"Other work was running beside (load {load:.1f} on {cores} cores), which draws CPU times out"
@@ -226,10 +232,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         chosen.sizes, chosen.data, Limits(chosen.limit, memory), peers, chosen.rounds
     )  # fmt: skip
     session.absent = {peer.name: why for peer in peers if (why := missing(peer))}
-    text = page(session, chosen.only or QUESTIONS)
-    if chosen.out:
-        chosen.out.write_text(text, encoding="utf-8")
-    else:
+    text = ""
+    for text in pages(session, chosen.only or QUESTIONS):
+        if chosen.out:
+            chosen.out.write_text(text, encoding="utf-8")
+    if not chosen.out:
         print(text)
 
 

@@ -24,7 +24,7 @@ THREAD_VARIABLES = (
     "OMP_THREAD_LIMIT",
 )  # fmt: skip
 
-ONCE_ABOVE = 60.0
+ONCE_ABOVE = 20.0
 """CPU seconds above which a peer is run in the first round only."""
 
 
