@@ -21,7 +21,7 @@ from mixedflow.design.shared import OWN_FILES as SHARED_FILES
 from mixedflow.design.shared import SharedSchema, is_shared_schema, without_rows
 from mixedflow.design.spec import require_random_term
 from mixedflow.errors import ConfigError, DataError, StoredFileError
-from mixedflow.parallel import Runner, summarize
+from mixedflow.parallel import Runner, limited_threads, own_runner, summarize
 from mixedflow.parallel import condense as condense_rows
 from mixedflow.results.build import FitRequest, RowSource, fit_condensed
 from mixedflow.results.fit_result import FitResult
@@ -65,9 +65,9 @@ def condense(  # noqa: PLR0913 - everything that condensing can be told
     if path is not None:
         check_folder(path, OWN_FILES)
     common = None if schema is None else _schema_of(schema)
-    found, sums = condense_rows(
-        described, source, runner or Runner(), schema=common, by_group=by_group
-    )
+    runner = runner or own_runner(source.n_partitions)
+    with limited_threads(1):
+        found, sums = condense_rows(described, source, runner, schema=common, by_group=by_group)
     condensed = Condensed(described, found, sums)
     if path is not None:
         place = data if isinstance(data, str | Path) else ""
@@ -111,7 +111,8 @@ def learn_schema(  # noqa: PLR0913 - everything that the schema depends on
     described, source = _opened(spec, data, (weights, levels, types, missing))
     if path is not None:
         check_folder(path, SHARED_FILES)
-    shared = without_rows(described, summarize(described, source, runner or Runner()))
+    runner = runner or own_runner(source.n_partitions)
+    shared = without_rows(described, summarize(described, source, runner))
     if path is not None:
         shared.save(path)
     return shared
@@ -145,6 +146,7 @@ def fit_sums(formula: str, condensed: Condensed, request: FitRequest) -> FitResu
     FormulaError
         naming what the model has that was not condensed.
     """
+    require_random_term(make_spec(formula))
     chosen = condensed.submodel(formula)
     info = chosen.sums.info
     stored = zip(

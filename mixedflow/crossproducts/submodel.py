@@ -145,9 +145,8 @@ def _named(
     """Return where columns stand among those that are there; -1 for the constant of X."""
     places = []
     for column in wanted:
-        found = [
-            k for k, c in enumerate(had) if c.name == column.name and c.pieces == column.pieces
-        ]
+        pieces = set(column.pieces)  # a product is the same in any order
+        found = [k for k, c in enumerate(had) if set(c.pieces) == pieces]
         if not found and (column.pieces or where != "the fixed part"):
             names = [c.name for c in had]
             raise FormulaError(

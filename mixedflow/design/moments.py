@@ -44,6 +44,13 @@ class Moments:
             max(self.high, other.high),
         )
 
+    def centred(self) -> Moments:
+        """Return the same numbers with the mean for a base, where the value of a row had been."""
+        base = self.base + self.rest
+        part = base - self.base
+        rest = (self.base - (base - part)) + (self.rest - part)
+        return Moments(self.n, base, rest, self.m2, self.low, self.high)
+
     @property
     def mean(self) -> float:
         """Mean of the rows."""

@@ -108,10 +108,8 @@ def without_rows(spec: ModelSpec, summary: PartitionSummary) -> SharedSchema:
             f"'{name}' places its knots by the values of its column, which a schema without rows "
             "does not hold; use poly() instead, or condense everywhere with the schema of one site"
         )
-    moments = {
-        **summary.moments,
-        **sampled_moments(spec, provisional_schema(spec, summary), summary),
-    }
+    sampled = sampled_moments(spec, provisional_schema(spec, summary), summary)
+    moments = {key: found.centred() for key, found in {**summary.moments, **sampled}.items()}
     sketches = {
         key: DistinctSketch(np.arange(len(s.values), dtype=float), np.ones_like(s.counts))
         for key, s in summary.sketches.items()
@@ -187,7 +185,15 @@ def _load(folder: Path) -> SharedSchema:
         )
     try:
         return SharedSchema(spec_from_json(content["spec"]), _summary_from(content, folder))
-    except (KeyError, TypeError, ValueError, OSError, pa.ArrowException, MixedflowError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OSError,
+        pa.ArrowException,
+        MixedflowError,
+    ) as error:
         raise StoredFileError(f"the shared schema '{folder}' is damaged: {error!r}") from error
 
 
