@@ -22,6 +22,9 @@ from mixedflow.crossproducts.types import (
 from mixedflow.design.types import DesignInfo, Float, Int, Pilots
 from mixedflow.errors import DataError
 
+STRETCH = 1 << 14
+"""Levels whose matrices are written out at a time."""
+
 
 def packed(grams: Float) -> Float:
     """Return the upper triangles of symmetric matrices by row, (m, w (w + 1) / 2)."""
@@ -102,8 +105,7 @@ def _mapped_factor(factor: FactorSums, W: Float, V: Float, P: int) -> FactorSums
     ZtBZ = V.T @ factor.ZtBZ @ V
     groups = factor.groups
     if groups is not None:
-        grams = W.T @ unpacked(groups.XYtBXY, W.shape[0]) @ W
-        groups = replace(groups, XYtBXY=packed(0.5 * (grams + grams.transpose(0, 2, 1))))
+        groups = replace(groups, XYtBXY=_mapped_grams(groups.XYtBXY, W))
     return FactorSums(
         factor.levels,
         0.5 * (ZtBZ + ZtBZ.transpose(0, 2, 1)),
@@ -111,6 +113,16 @@ def _mapped_factor(factor: FactorSums, W: Float, V: Float, P: int) -> FactorSums
         np.ascontiguousarray(XY[:, :, P:]),
         groups,
     )
+
+
+def _mapped_grams(upper: Float, W: Float) -> Float:
+    """Return W'[X y]'B[X y]W of every level, a stretch of levels at a time."""
+    width = W.shape[1]
+    out = np.empty((len(upper), width * (width + 1) // 2))
+    for start in range(0, len(upper), STRETCH):
+        grams = W.T @ unpacked(upper[start : start + STRETCH], W.shape[0]) @ W
+        out[start : start + STRETCH] = packed(0.5 * (grams + grams.transpose(0, 2, 1)))
+    return out
 
 
 def group_gram(groups: GroupSums, at: Int, width: int) -> Float:
