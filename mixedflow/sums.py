@@ -20,7 +20,7 @@ from mixedflow.design.checks import check_factors
 from mixedflow.design.shared import OWN_FILES as SHARED_FILES
 from mixedflow.design.shared import SharedSchema, is_shared_schema, without_rows
 from mixedflow.design.spec import require_random_term
-from mixedflow.errors import ConfigError, DataError, StoredFileError
+from mixedflow.errors import ConfigError, DataError, StoredFileError, UnsupportedError
 from mixedflow.parallel import Runner, limited_threads, own_runner, summarize
 from mixedflow.parallel import condense as condense_rows
 from mixedflow.results.build import FitRequest, RowSource, fit_condensed
@@ -168,6 +168,23 @@ def condensed_in(data: Any) -> Condensed | None:
     if isinstance(data, str | Path) and is_design(Path(data)):
         return load_crossproducts(data)
     return None
+
+
+def check_options(condensed: Condensed, **options: Any) -> None:
+    """Raise for options of a fit that would need the rows."""
+    spec = condensed.spec
+    own = {
+        "weights": spec.weights,
+        "levels": dict(spec.levels),
+        "missing": spec.missing,
+        "residual": spec.residual,
+    }
+    for name, value in options.items():
+        if value and value != own.get(name):
+            raise UnsupportedError(
+                f"{name} cannot be changed any more: the rows were condensed with "
+                f"{name}={own.get(name) or None!r}; condense them again"
+            )
 
 
 def _opened(

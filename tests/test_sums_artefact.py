@@ -138,6 +138,29 @@ def test_a_folder_of_others_is_left_alone(tmp_path):
         mf.condense("y ~ x1 + (1 | g)", ROWS, tmp_path)
 
 
+def test_folders_of_the_workflow_are_the_same_format(tmp_path):
+    """`condense` of the command line writes what Python reads, and `fit` reads what Python wrote."""
+    from mixedflow.config import DaskConfig, DataConfig
+    from mixedflow.config.models import ControlConfig, ModelConfig
+    from mixedflow.steps.models import fit_step
+    from mixedflow.steps.rows import condense_step
+
+    ROWS.to_parquet(tmp_path / "rows.parquet", index=False)
+    data = DataConfig(path=str(tmp_path / "rows.parquet"))
+    condense_step(data, FULL, tmp_path / "design", dask=DaskConfig())
+    stored = mf.load_crossproducts(tmp_path / "design")
+    assert stored.spec.formula == FULL
+    direct = mf.fit(FULL, ROWS)
+    agree(mf.fit(FULL, stored), direct)
+    agree(mf.fit("y ~ x1 + (1 | g)", tmp_path / "design"), mf.fit("y ~ x1 + (1 | g)", ROWS))
+    mf.condense(FULL, ROWS, tmp_path / "ours")
+    ours = DataConfig(path=str(tmp_path / "ours"))
+    model = ModelConfig(data="d", formula=FULL)
+    assert fit_step(ours, model, ControlConfig(), None).loglik == direct.loglik
+    smaller = ModelConfig(data="d", formula="y ~ x1 + (1 | g)")
+    agree(fit_step(ours, smaller, ControlConfig(), None), mf.fit(smaller.formula, ROWS))
+
+
 def test_groups_are_stored(tmp_path):
     made = mf.condense("y ~ x1 + (1 | g)", ROWS, tmp_path / "sums", by_group="g")
     again = mf.load_crossproducts(tmp_path / "sums")
@@ -480,6 +503,15 @@ def test_options_that_need_the_rows():
         mf.fit("y ~ x1 + (1 | g)", whole, weights="o")
     with pytest.raises(UnsupportedError, match="types cannot be changed"):
         mf.fit("y ~ x1 + (1 | g)", whole, types={"x1": "float"})
+    with pytest.raises(UnsupportedError, match="missing cannot be changed"):
+        mf.fit("y ~ x1 + (1 | g)", whole, missing="error")
+    with pytest.raises(UnsupportedError, match="relationship cannot be changed"):
+        mf.fit("y ~ x1 + (1 | g)", whole, relationship={"g": 1})
+    declared = mf.condense("y ~ s + (1 | g)", ROWS, levels={"s": ["m", "f", "x"]})
+    found = mf.fit("y ~ s + (1 | g)", declared, levels={"s": ["m", "f", "x"]})
+    assert list(found.fixef.index) == ["(Intercept)", "s[T.f]", "s[T.x]"]
+    with pytest.raises(UnsupportedError, match="levels cannot be changed"):
+        mf.fit("y ~ s + (1 | g)", declared, levels={"s": ["f", "m", "x"]})
     with pytest.raises(ConfigError, match="part of the description"):
         mf.condense(whole.spec, ROWS, weights="w")
     same_bits(mf.condense(whole.spec, ROWS), whole)
