@@ -108,8 +108,13 @@ def _footer(path: Path) -> _Footer:
 
 
 def open_parquet(path: Path, texts: Sequence[str] = ()) -> pq.ParquetFile:
-    """Open a file, its page checksums verified and its text columns read as dictionaries."""
-    return pq.ParquetFile(path, read_dictionary=list(texts), page_checksum_verification=True)
+    """Open a file, its page checksums verified and its text columns read as dictionaries.
+
+    Nothing is buffered beforehand: that helps far stores only, and holds all compressed pages twice.
+    """
+    return pq.ParquetFile(
+        path, read_dictionary=list(texts), page_checksum_verification=True, pre_buffer=False
+    )
 
 
 def unreadable(path: Path, error: Exception) -> SourceError:
