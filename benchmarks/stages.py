@@ -3,8 +3,9 @@
     python benchmarks/stages.py '{"data": "grouped.parquet", "formula": "...", ...}'
 
 One thread, CPU seconds. mixedflow's own functions are timed where they are called; the floors, in a
-process of their own (memory is as new to them), do the like with pyarrow and NumPy alone: read the same columns, count the groups, stack the
-columns, multiply them, add two sums, factorise every group's matrix as often as the fit evaluates.
+process of their own (memory is as new to them), do the like with pyarrow and NumPy alone: read the
+same columns, count the groups, stack the columns, multiply them, add two sums, factorise every
+group's matrix as often as the fit evaluates.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
-from common import columns_of  # noqa: E402
+from common import columns_of
 
 STAGES = ("start", "read", "summary", "encode", "condense", "merge", "fit", "rest")
 
