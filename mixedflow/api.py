@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mixedflow.crossproducts.condensed import Condensed
 from mixedflow.data import Source, open_source
 from mixedflow.design.spec import make_spec, require_random_term
 from mixedflow.errors import UnsupportedError
@@ -19,7 +18,7 @@ from mixedflow.parallel import Runner, condense, limited_threads, own_runner
 from mixedflow.results.build import FitRequest, RowSource, fit_condensed
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.store import load_fit
-from mixedflow.sums import condensed_in, fit_sums
+from mixedflow.sums import check_options, condensed_in, fit_sums
 
 
 def fit(  # noqa: PLR0913 - everything that a fit can be told
@@ -36,6 +35,7 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
     relationship: Any = None,
     control: FitControl | None = None,
     runner: Runner | None = None,
+    sharded: bool | str | Path = False,
 ) -> FitResult:
     """Fit y = X beta + sum_j Z_j u_j + e, u_j ~ N(0, I x G_j), e ~ N(0, sigma2 W^-1).
 
@@ -55,10 +55,14 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
     control : settings of the driver
     runner : where partitions are condensed; threads of this process unless said otherwise (the
         bits are the same everywhere)
+    sharded : leave the sums of the groups where the partitions were condensed: on the runner's
+        workers, in this process without workers, or memory-mapped in a folder that is named here.
+        For one grouping factor; partitions must hold whole groups, as data prepared by group do
 
     Returns
     -------
     FitResult
+        or, where it is sharded, a :class:`mixedflow.results.sharded.ShardedFit`
 
     Raises
     ------
@@ -69,7 +73,20 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
     checked_method(method)
     condensed = condensed_in(data)
     if condensed is not None:
-        _check_options(condensed, weights=weights, levels=levels, types=types)
+        if sharded:
+            raise UnsupportedError(
+                "sharded fits are made from rows, not from condensed data; give the data, or leave "
+                "sharded out"
+            )
+        check_options(
+            condensed,
+            weights=weights,
+            levels={name: tuple(values) for name, values in (levels or {}).items()},
+            types=types,
+            missing=missing if missing != "drop" else None,
+            residual=residual,
+            relationship=relationship,
+        )
         with limited_threads(control.threads if control else 1):
             return fit_sums(formula, condensed, FitRequest(reml, method, control))
     spec = make_spec(
@@ -82,21 +99,17 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
     )
     require_random_term(spec)
     source = open_source(data, types=types, levels=levels)
+    where = runner or own_runner(source.n_partitions)
+    request = FitRequest(reml, method, control)
     with limited_threads(control.threads if control else 1):
-        schema, sums = condense(spec, source, runner or own_runner(source.n_partitions))
+        if sharded:
+            from mixedflow.sharding import fit_sharded
+
+            rows = _row_source(source, data, time.perf_counter() - began)
+            return fit_sharded(spec, rows, request, where, None if sharded is True else sharded)
+        schema, sums = condense(spec, source, where)
         rows = _row_source(source, data, time.perf_counter() - began)
-        return fit_condensed(spec, schema, sums, FitRequest(reml, method, control), rows)
-
-
-def _check_options(condensed: Condensed, **options: Any) -> None:
-    """Raise for options that would need the rows."""
-    own = {"weights": condensed.spec.weights, "levels": dict(condensed.spec.levels), "types": None}
-    for name, value in options.items():
-        if value and value != own[name]:
-            raise UnsupportedError(
-                f"{name} cannot be changed any more: the rows were condensed with "
-                f"{name}={own[name] or None!r}; condense them again"
-            )
+        return fit_condensed(spec, schema, sums, request, rows)
 
 
 def _row_source(source: Source, data: Any, seconds: float) -> RowSource:

@@ -54,7 +54,7 @@ def reduce_on_workers(
 ) -> T:
     """Return the items' results combined in the fixed tree, on the runner's workers."""
     ranges = batches(n_items)
-    with _errors_as_ours():
+    with errors_as_ours():
         name, job, leaves = _submit_batches(_Job(fn, combine), ranges, runner)
         nodes = dict(enumerate(leaves))
         for left, right, made in tree_plan(len(ranges)):
@@ -76,7 +76,7 @@ def map_on_workers(
 ) -> list[T]:
     """Return the items' results in order, computed on the runner's workers."""
     ranges = batches(n_items)
-    with _errors_as_ours():
+    with errors_as_ours():
         _, _, leaves = _submit_batches(_Job(fn, None), ranges, runner)
         _watch(list(leaves), ranges, runner, on_done)
         gathered = runner.client.gather(leaves)
@@ -117,7 +117,7 @@ def _watch(
 
 
 @contextmanager
-def _errors_as_ours() -> Iterator[None]:
+def errors_as_ours() -> Iterator[None]:
     """Let our own errors through as they are; say what lost workers mean."""
     from distributed import KilledWorker
     from distributed.client import FutureCancelledError

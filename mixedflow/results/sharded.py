@@ -1,0 +1,275 @@
+"""A fit whose random effects stay where the groups are: :class:`FitResult` less what needs them all.
+
+Stands at "Shards" in ``docs/algorithm.md``. Random effects are computed shard by shard from the fitted
+variances when they are asked for, and written to Parquet in parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mixedflow.crossproducts import levels as stretches
+from mixedflow.crossproducts.levels import LevelArrays, ShardStore
+from mixedflow.crossproducts.types import CrossProducts
+from mixedflow.data.atomic import atomic_folder
+from mixedflow.design.levels import LevelSet
+from mixedflow.design.schema import Schema
+from mixedflow.design.spec import ModelSpec
+from mixedflow.equations.system import ModelSystem
+from mixedflow.errors import UnsupportedError
+from mixedflow.estimation.effects import LevelEffects, level_effects
+from mixedflow.estimation.fit import estimate_levels
+from mixedflow.results.build import FitRequest, RowSource, data_summary, fit_messages, versions
+from mixedflow.results.fit_result import FitResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GATHER_LIMIT = 5_000_000
+"""Random effects that are brought to one place on request."""
+
+PART_FILES = ("part-*.parquet",)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ShardedFit(FitResult):
+    """A fitted model of one grouping factor whose levels stay in shards.
+
+    What :class:`FitResult` has, but: ``ranef`` and ``ranef_se`` bring at most
+    :data:`GATHER_LIMIT` random effects together, :meth:`ranef_parts` writes any number;
+    ``crossproducts`` holds the global sums alone. Shards on workers last as long as their runner.
+
+    Attributes
+    ----------
+    system : the equations, the levels added up as one
+    levels : the shards
+    """
+
+    system: ModelSystem | None = None
+    levels: ShardStore | None = None
+
+    @cached_property
+    def ranef(self) -> dict[str, pd.DataFrame]:
+        """Random effects (BLUP): levels x columns, where they are few enough for one place."""
+        return self._gathered[0]
+
+    @cached_property
+    def ranef_se(self) -> dict[str, pd.DataFrame]:
+        """Conditional SDs of the random effects, where they are few enough for one place."""
+        return self._gathered[1]
+
+    def ranef_parts(self, path: str | Path) -> int:
+        """Write random effects and their conditional SDs to a folder, a Parquet file a shard.
+
+        Columns are those of a saved fit's ``ranef.parquet``: factor, level, column, blup, sd. Workers
+        write their own parts, so the folder must be one that they and this process share.
+
+        Parameters
+        ----------
+        path : the folder; it appears whole or not at all
+
+        Returns
+        -------
+        int
+            rows written.
+        """
+        with atomic_folder(Path(path), PART_FILES) as folder:
+            name, columns = self._factor_columns()
+            task = WriteEffects(self._effects, str(folder.absolute()), name, tuple(columns))
+            return int(sum(self._store.each(task)))
+
+    def ranef_se_at(self, group: str, levels: Sequence[object]) -> pd.DataFrame:
+        """Return the conditional SDs of a few levels, from those of all."""
+        from mixedflow.results.chosen import chosen_levels
+
+        _, at = chosen_levels(self.ranef_se, group, levels)
+        return self.ranef_se[group].iloc[at]
+
+    def predict(
+        self, newdata: object, *, random: bool = True, allow_new_levels: bool = False
+    ) -> pd.Series:
+        """Return X beta + offset for new rows; with random effects it is not offered.
+
+        Raises
+        ------
+        UnsupportedError
+            unless ``random=False``.
+        """
+        if random:
+            _refuse("predict(newdata, random=True)", "predict(newdata, random=False)")
+        return super().predict(newdata, random=False, allow_new_levels=allow_new_levels)
+
+    def save(self, path: str | Path) -> None:
+        """Raise: a sharded fit is written in parts."""
+        _refuse(f"save('{path}')", "as_record() for the estimates")
+
+    def _rows(self) -> pd.DataFrame:
+        _refuse("fitted values and residuals", "predict(newdata, random=False)")
+
+    @property
+    def _store(self) -> ShardStore:
+        assert self.levels is not None  # noqa: S101 - given by fit_shards
+        return self.levels
+
+    @cached_property
+    def _effects(self) -> LevelEffects:
+        assert self.system is not None  # noqa: S101 - given by fit_shards
+        return level_effects(self.system, self._store, self.estimates.params, reml=self.reml)
+
+    def _factor_columns(self) -> tuple[str, list[str]]:
+        (factor,) = self.crossproducts.info.factors
+        return factor.name, [factor.columns[c] for term in self.encoder.terms for c in term.columns]
+
+    @cached_property
+    def _gathered(self) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+        import pandas as pd
+
+        name, columns = self._factor_columns()
+        count = self._store.n_levels * len(columns)
+        if count > GATHER_LIMIT:
+            raise UnsupportedError(
+                f"{count:,} random effects of '{name}' are not brought together (at most "
+                f"{GATHER_LIMIT:,}); ranef_parts(path) writes them shard by shard"
+            )
+        parts = [part for part in self._store.each(GatherEffects(self._effects)) if len(part[0])]
+        union = parts[0][0]
+        for names, _, _ in parts[1:]:
+            union = _joined(union, names)
+        order = _ascending(union)
+        index = pd.Index(union.take(order).labels(), name=name, dtype=object)
+        both = (np.concatenate([part[k] for part in parts])[order] for k in (1, 2))
+        u, sd = ({name: pd.DataFrame(values, index=index, columns=columns)} for values in both)
+        return u, sd
+
+
+@dataclass(frozen=True, slots=True)
+class GatherEffects:
+    """What brings a shard's random effects here; picklable."""
+
+    effects: LevelEffects
+
+    def __call__(self, sums: LevelArrays, names: LevelSet, _: int) -> tuple[LevelSet, Any, Any]:
+        """Return names, random effects and conditional SDs of a shard."""
+        u, sd = self.effects(sums, (0, len(names)))
+        return names, u, sd
+
+
+@dataclass(frozen=True, slots=True)
+class WriteEffects:
+    """What writes a shard's random effects; picklable.
+
+    Attributes
+    ----------
+    effects : computes them
+    folder : to write to
+    factor, columns : names
+    """
+
+    effects: LevelEffects
+    folder: str
+    factor: str
+    columns: tuple[str, ...]
+
+    def __call__(self, sums: LevelArrays, names: LevelSet, number: int) -> int:
+        """Write a shard's part, a stretch of levels at a time; return its rows."""
+        schema = pa.schema(
+            [(n, pa.string()) for n in ("factor", "level", "column")]
+            + [(n, pa.float64()) for n in ("blup", "sd")]
+        )
+        rows, step = 0, stretches.STRETCH
+        with pq.ParquetWriter(Path(self.folder) / f"part-{number:05d}.parquet", schema) as writer:
+            for start in range(0, len(names), step):
+                span = (start, min(len(names), start + step))
+                u, sd = self.effects(sums, span)
+                table = self._table(names.take(np.arange(*span)).labels(), u, sd)
+                writer.write_table(table.cast(schema))
+                rows += table.num_rows
+        return rows
+
+    def _table(self, labels: list[str], u: Any, sd: Any) -> pa.Table:
+        m, q = u.shape
+        return pa.table(
+            {
+                "factor": pa.array([self.factor] * (m * q)),
+                "level": pa.array(labels * q),
+                "column": pa.array(np.repeat(np.array(self.columns, dtype=object), m)),
+                "blup": u.T.ravel(),
+                "sd": sd.T.ravel(),
+            }
+        )
+
+
+def _joined(a: LevelSet, b: LevelSet) -> LevelSet:
+    """Return the levels of two shards, one after the other."""
+    if a.kind == "text":
+        return LevelSet("text", pa.concat_arrays([a.values, b.values]))
+    kind = a.kind if a.kind == b.kind else "float"
+    return LevelSet(kind, np.concatenate([a.values, b.values]))
+
+
+def _ascending(names: LevelSet) -> Any:
+    if names.kind == "text":
+        import pyarrow.compute as pc
+
+        return np.asarray(pc.array_sort_indices(names.values), dtype=np.int64)
+    return np.argsort(names.values, kind="stable")
+
+
+def _refuse(what: str, offered: str) -> NoReturn:
+    raise UnsupportedError(
+        f"{what} is not offered for a sharded fit, whose random effects stay in shards; offered are "
+        f"ranef_parts(path) and {offered}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ShardedSums:
+    """What a sharded fit is made from.
+
+    Attributes
+    ----------
+    spec, schema : the model, and what was learned
+    sums : global sums, with the number of levels
+    system : the equations; levels : the shards
+    """
+
+    spec: ModelSpec
+    schema: Schema
+    sums: CrossProducts
+    system: ModelSystem
+    levels: ShardStore
+
+
+def fit_shards(found: ShardedSums, request: FitRequest, rows: RowSource) -> ShardedFit:
+    """Return the fit of a model to sums in shards."""
+    estimates = estimate_levels(
+        found.system,
+        found.levels,
+        reml=request.reml,
+        method=request.method,
+        control=request.control,
+        progress=request.progress,
+    )
+    timings: Mapping[str, float] = {**rows.timings, "fit": estimates.seconds}
+    return ShardedFit(
+        spec=found.spec,
+        schema=found.schema,
+        estimates=estimates,
+        crossproducts=found.sums,
+        data_summary=data_summary(rows.name, found.sums),
+        messages=(*found.schema.messages, *fit_messages(estimates, found.sums)),
+        timings=timings,
+        versions=versions(),
+        source=rows.source,
+        row_index=rows.index,
+        system=found.system,
+        levels=found.levels,
+    )
