@@ -101,7 +101,8 @@ def learn_schema(  # noqa: PLR0913 - everything that the schema depends on
     """Return what the columns of a model depend on besides the rows: counts, moments, levels.
 
     It holds no row; for every numeric column it holds number, mean, spread, least and greatest value,
-    and for every category and grouping factor the names of the levels.
+    and for every category and grouping factor the names of the levels, which stand in ascending order
+    unless ``levels`` declares another.
 
     Parameters
     ----------
@@ -147,6 +148,8 @@ def fit_sums(formula: str, condensed: Condensed, request: FitRequest) -> FitResu
         naming what the model has that was not condensed.
     """
     require_random_term(make_spec(formula))
+    if not condensed.n_obs:
+        raise DataError("no rows are left in these sums, so there is nothing to fit")
     chosen = condensed.submodel(formula)
     info = chosen.sums.info
     stored = zip(
@@ -211,6 +214,10 @@ def _schema_of(given: AnySchema) -> Schema:
         return given
     if isinstance(given, SharedSchema | Condensed):
         return given.schema
+    if not isinstance(given, str | Path):
+        raise ConfigError(
+            f"schema must be what learn_schema() returned, or the folder it wrote; {given!r} was given"
+        )
     place = Path(given)
     if is_shared_schema(place):
         return SharedSchema.load(place).schema

@@ -57,17 +57,20 @@ class Condensed:
         """Return the levels of a grouping factor, as results name them."""
         return self.schema.level_labels(self._factor(factor))
 
-    def __add__(self, other: Condensed) -> Condensed:
+    def __add__(self, other: object) -> Condensed:
         """Return the sums over the rows of both.
 
         Condensed with one schema, the bits are those of condensing all rows at once in two halves.
-        Levels that only one of them has are levels of both.
+        Levels that only one of them has are levels of both. What each group adds is kept where both
+        have it.
 
         Raises
         ------
         DataError
             if they are of different columns, or shifted and scaled by different pilots.
         """
+        if not isinstance(other, Condensed):
+            return NotImplemented
         self._check_same_design(other, "added")
         if _same_levels(self.schema, other.schema):
             return self._with(self.schema, self.sums + other.sums)
@@ -76,7 +79,7 @@ class Condensed:
         left, right = recoded(self.sums, mine, sizes), recoded(other.sums, its, sizes)
         return self._with(schema, left + right)
 
-    def __sub__(self, other: Condensed) -> Condensed:
+    def __sub__(self, other: object) -> Condensed:
         """Return the sums over the rows that are here and not in ``other``: a site withdraws.
 
         Levels that lose all their rows are levels no more.
@@ -86,6 +89,8 @@ class Condensed:
         DataError
             if no rows can have the sums that would be left.
         """
+        if not isinstance(other, Condensed):
+            return NotImplemented
         self._check_same_design(other, "subtracted")
         sizes = [self.schema.n_levels(f) for f in range(len(self.schema.factors))]
         taken = other.sums
@@ -221,7 +226,7 @@ class Condensed:
                 else f"name the factor that groups are taken of: {listing(names)}"
             )
         labels = {label: k for k, label in enumerate(self.schema.level_labels(f))}
-        if isinstance(groups, str):
+        if isinstance(groups, str) or not isinstance(groups, Iterable):
             raise DataError(f"groups must be a list of levels; '{groups}' was given")
         wanted = [_label(value) for value in groups]
         for label in wanted:
