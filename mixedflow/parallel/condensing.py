@@ -183,10 +183,10 @@ def _one_reading(
     source.check_names(spec.variables)
     if not one_reading_suffices(spec, source):
         return None
-    held = [source.read(0, spec.variables)] if source.n_partitions else []
-    if not held:
+    if not source.n_partitions:
         return None
-    first = summarize_partition(spec, held[0], place_of(source, 0))
+    held = [_read(spec, source, 0)]
+    first = held[0][1]
     if not _usable(spec, first):
         return None
     provisional = provisional_schema(spec, first)
@@ -194,9 +194,8 @@ def _one_reading(
         held.clear()
 
     def read(index: int) -> Reading:
-        table = held.pop() if index == 0 and held else source.read(index, spec.variables)
+        table, summary = held.pop() if index == 0 and held else _read(spec, source, index)
         place = place_of(source, index)
-        summary = summarize_partition(spec, table, place)
         if not _usable(spec, summary):
             return Reading(summary, None, ())
         encoder = local_encoder(spec, provisional, summary)
@@ -217,9 +216,14 @@ def _usable(spec: ModelSpec, summary: PartitionSummary) -> bool:
     return summary.rows_used > 0 and summary.clean and not lacking
 
 
-def _summary(spec: ModelSpec, source: Source, index: int) -> PartitionSummary:
+def _read(spec: ModelSpec, source: Source, index: int) -> tuple[pa.Table, PartitionSummary]:
+    """Return a partition's rows with their summary."""
     table = source.read(index, spec.variables)
-    return summarize_partition(spec, table, place_of(source, index))
+    return table, summarize_partition(spec, table, place_of(source, index))
+
+
+def _summary(spec: ModelSpec, source: Source, index: int) -> PartitionSummary:
+    return _read(spec, source, index)[1]
 
 
 def _part(
