@@ -1,4 +1,4 @@
-"""Sums as a thing of their own: every fit of them is the fit of the rows they stand for."""
+"""Sums as a thing of their own: stored, added and subtracted, each fit the fit of the rows."""
 
 from __future__ import annotations
 
@@ -7,88 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sums_of_rows import FULL, NESTED, ROWS, agree, same_bits, same_sums
 
 import mixedflow as mf
-from mixedflow.errors import (
-    ConfigError,
-    DataError,
-    FormulaError,
-    OutputError,
-    StoredFileError,
-    UnknownLevelError,
-    UnsupportedError,
-)
-
-CLOSE = 1e-10
-FULL = "y ~ x1 + x2 + s + x1:x2 + (1 + x1 + x2 | g) + (1 | h)"
-NESTED = "y ~ x1 + x2 + (1 + x1 | g) + (1 | g:k)"
-
-
-def frame(n: int = 900, seed: int = 0) -> pd.DataFrame:
-    """Return rows far from zero, with three factors (k within g), a category, weights, an offset."""
-    rng = np.random.default_rng(seed)
-    g, h, k = rng.integers(0, 24, n), rng.integers(0, 9, n), rng.integers(0, 3, n)
-    x1, x2 = rng.normal(50, 4, n), rng.normal(-3, 0.5, n)
-    u, v, w = rng.normal(0, 2, (24, 2)), rng.normal(0, 1.5, 9), rng.normal(0, 1, (24, 3))
-    s = rng.choice(["f", "m", "x"], n)
-    y = 900 + 0.8 * x1 - 2 * x2 + (s == "m") + u[g, 0] + 0.4 * u[g, 1] * (x2 + 3) + v[h] + w[g, k]
-    return pd.DataFrame(
-        {
-            "y": y + rng.normal(0, 1.3, n),
-            "x1": x1,
-            "x2": x2,
-            "s": s,
-            "g": [f"g{i:02d}" for i in g],
-            "h": h + 100,
-            "k": k,
-            "site": np.where(g < 12, "A", "B"),
-            "w": rng.uniform(0.5, 2.0, n),
-            "o": rng.normal(5, 1, n),
-        }
-    )
-
-
-ROWS = frame()
-
-
-def agree(a, b, limit: float = CLOSE) -> None:
-    """Check that two fits are one: likelihood, coefficients, components, random effects."""
-    assert a.loglik == pytest.approx(b.loglik, rel=limit)
-    assert list(a.fixef.index) == list(b.fixef.index)
-    # a coefficient is as exact as its standard error is large
-    np.testing.assert_allclose(a.fixef, b.fixef, rtol=0, atol=1e-7 * b.coef_table["se"].max())
-    assert list(a.varcorr["group"]) == list(b.varcorr["group"])
-    np.testing.assert_allclose(a.varcorr["vcov"], b.varcorr["vcov"], rtol=1e-6, atol=1e-7)
-    assert set(a.ranef) == set(b.ranef)
-    for factor, effects in b.ranef.items():
-        ours = a.ranef[factor].loc[effects.index, effects.columns]
-        assert len(ours) == len(a.ranef[factor])
-        np.testing.assert_allclose(ours, effects, rtol=0, atol=1e-6)
-
-
-def same_bits(a: mf.Condensed, b: mf.Condensed) -> None:
-    from dense_problems import arrays
-
-    left, right = arrays(a.sums), arrays(b.sums)
-    assert list(left) == list(right)
-    for name, values in left.items():
-        np.testing.assert_array_equal(values, right[name], err_msg=name)
-
-
-def same_sums(a: mf.Condensed, b: mf.Condensed, limit: float = 1e-11) -> None:
-    from dense_problems import arrays
-
-    left, right = arrays(a.sums), arrays(b.sums)
-    assert list(left) == list(right)
-    for name, values in left.items():
-        size = max(1.0, float(np.abs(values).max(initial=0.0)))
-        np.testing.assert_allclose(values, right[name], rtol=0, atol=limit * size, err_msg=name)
-    assert a.sums.n_obs == b.sums.n_obs
-    for f in range(len(a.schema.factors)):
-        assert a.schema.level_labels(f) == b.schema.level_labels(f)
-
-
-# --- stored -------------------------------------------------------------------------------------
+from mixedflow.errors import DataError, OutputError, StoredFileError
 
 
 def test_a_folder_comes_back_and_fits_the_same(tmp_path):
@@ -165,9 +87,6 @@ def test_groups_are_stored(tmp_path):
     made = mf.condense("y ~ x1 + (1 | g)", ROWS, tmp_path / "sums", by_group="g")
     again = mf.load_crossproducts(tmp_path / "sums")
     same_bits(made.restrict(["g01", "g05"]), again.restrict(["g01", "g05"]))
-
-
-# --- added and subtracted -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -294,290 +213,18 @@ def test_missing_rows_add_and_subtract():
     assert fit.messages == mf.fit(formula, rows[300:]).messages
 
 
-# --- groups -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("weights", [None, "w"])
-@pytest.mark.parametrize(
-    "formula", ["y ~ x1 + x2 + (1 + x1 | g)", NESTED, "y ~ 0 + s + x1 + (x2 || g)"]
-)
-def test_some_groups(formula, weights):
-    whole = mf.condense(formula, ROWS, weights=weights, by_group="g")
-    names = ["g03", "g11", "g00", "g17", "g20", "g21"]
-    agree(
-        mf.fit(formula, whole.restrict(names)),
-        mf.fit(formula, ROWS[ROWS["g"].isin(names)], weights=weights),
-    )
-    rest = whole.without(names)
-    agree(mf.fit(formula, rest), mf.fit(formula, ROWS[~ROWS["g"].isin(names)], weights=weights))
-    same_sums(whole.restrict(names) + rest, whole)
-    same_sums(whole - rest, whole.restrict(names))
-
-
-@pytest.mark.parametrize("weights", [None, "w"])
-@pytest.mark.parametrize("formula", ["y ~ x1 + x2 + (1 + x1 | g)", NESTED])
-def test_groups_drawn_again(formula, weights):
-    whole = mf.condense(formula, ROWS, weights=weights, by_group="g")
-    draws = ["g03", "g11", "g03", "g17", "g20", "g03", "g11", "g21", "g09"]
-    seen: dict[str, int] = {}
-    parts = []
-    for name in draws:
-        seen[name] = seen.get(name, 0) + 1
-        label = name if seen[name] == 1 else f"{name}#{seen[name]}"
-        parts.append(ROWS[ROWS["g"] == name].assign(g=label))
-    drawn = whole.resample(draws)
-    agree(mf.fit(formula, drawn), mf.fit(formula, pd.concat(parts), weights=weights))
-    assert drawn.levels("g").count("g03#3") == 1
-    same_sums(whole.resample(whole.levels("g")), whole)
-
-
-def test_copies_of_a_factor_within_groups_that_has_names_of_its_own():
-    rows = ROWS.assign(c=ROWS["g"] + "." + ROWS["k"].astype(str))
-    formula = "y ~ x1 + (1 | c) + (1 | g)"
+def test_a_declared_order_of_levels_stays():
+    formula, order = "y ~ x1 + (1 | g)", sorted(ROWS["g"].unique())[::-1]
+    rows = ROWS.assign(g=pd.Categorical(ROWS["g"], categories=order))
     whole = mf.condense(formula, rows, by_group="g")
-    part = rows[rows["g"] == "g05"]
-    again = pd.concat(
-        [rows[rows["g"].isin(["g01", "g05"])], part.assign(g="g05#2", c=part["c"] + "#2")]
-    )
-    agree(mf.fit(formula, whole.resample(["g05", "g01", "g05"])), mf.fit(formula, again))
-
-
-def test_groups_within_a_wider_factor():
-    """Subjects within schools: a school's sums lose those of the subjects that are left out."""
-    number = ROWS["g"].str[1:].astype(int)
-    rows = ROWS.assign(school=number % 5, region=number % 5 // 2)
-    formula = "y ~ x1 + x2 + (1 + x1 | g) + (1 + x2 | school) + (1 | region)"
-    whole = mf.condense(formula, rows, by_group="g")
-    names = ["g03", "g11", "g00", "g17", "g20", "g21", "g22", "g23", "g05"]
-    agree(mf.fit(formula, whole.restrict(names)), mf.fit(formula, rows[rows["g"].isin(names)]))
-    copy = rows[rows["g"] == "g03"].assign(g="g03#2")
+    assert whole.levels("g") == order
+    assert whole.restrict(["g03", "g20", "g11"]).levels("g") == ["g20", "g11", "g03"]
+    a, b = (mf.condense(formula, part, schema=whole) for part in (rows[:450], rows[450:]))
+    assert (a + b).levels("g") == order
+    apart = [mf.condense(formula, rows[rows["site"] == site]) for site in "AB"]
+    both = apart[0] + apart[1].rebase(apart[0])
+    assert sorted(both.levels("g")) == order[::-1]
+    agree(mf.fit(formula, both), mf.fit(formula, ROWS))
     agree(
-        mf.fit(formula, whole.resample([*names, "g03"])),
-        mf.fit(formula, pd.concat([rows[rows["g"].isin(names)], copy])),
+        mf.fit(formula, whole - apart[0].rebase(whole)), mf.fit(formula, ROWS[ROWS["site"] == "B"])
     )
-
-
-def test_interactions_as_groups():
-    whole = mf.condense(NESTED.replace("(1 + x1 | g)", "(1 | g)"), ROWS, by_group="g:k")
-    keep = whole.levels("g:k")[::2]
-    key = ROWS["g"] + ":" + ROWS["k"].astype(str)
-    formula = whole.spec.formula
-    agree(mf.fit(formula, whole.restrict(keep)), mf.fit(formula, ROWS[key.isin(keep)]))
-    with pytest.raises(UnsupportedError, match="combine columns"):
-        whole.resample([keep[0], keep[0], keep[1]])
-
-
-def test_what_cannot_be_taken():
-    plain = mf.condense("y ~ x1 + (1 | g)", ROWS)
-    with pytest.raises(UnsupportedError, match="by_group='g'"):
-        plain.restrict(["g01"])
-    with pytest.raises(UnsupportedError, match="by_group='g'"):
-        plain.resample(["g01"], factor="g")
-    crossed = mf.condense("y ~ x1 + (1 | g) + (1 | h)", ROWS, by_group="g")
-    with pytest.raises(UnsupportedError, match="'h' is crossed with it"):
-        crossed.restrict(["g01", "g02"])
-    whole = mf.condense("y ~ x1 + (1 | g)", ROWS, by_group="g")
-    with pytest.raises(DataError, match="'g1' is not a level of 'g'; did you mean"):
-        whole.restrict(["g1"])
-    with pytest.raises(DataError, match="no group was named"):
-        whole.restrict([])
-    with pytest.raises(DataError, match="a list of levels"):
-        whole.restrict("g01")
-    with pytest.raises(DataError, match="no group would be left"):
-        whole.without(whole.levels("g"))
-    with pytest.raises(DataError, match="not a grouping factor"):
-        whole.restrict(["g01"], factor="h")
-    with pytest.raises(DataError, match="has one level, 'g01'"):
-        mf.fit("y ~ x1 + (1 | g)", whole.restrict(["g01"]))
-    with pytest.raises(FormulaError, match="by_group='q' is no grouping factor"):
-        mf.condense("y ~ x1 + (1 | g)", ROWS, by_group="q")
-    fixed = mf.condense("y ~ C(g) + (1 | g)", ROWS, by_group="g")
-    with pytest.raises(UnsupportedError, match="column of the model too"):
-        fixed.resample(["g01", "g01", "g02"])
-    assert fixed.restrict(["g01", "g02"]).n_obs == ROWS["g"].isin(["g01", "g02"]).sum()
-
-
-# --- smaller models -----------------------------------------------------------------------------
-
-SMALLER = [
-    "y ~ x1 + (1 | g)",
-    "y ~ 1 + (1 | h)",
-    "y ~ x2 + s + (1 + x2 | g)",
-    "y ~ x1 + x2 + (x1 || g) + (1 | h)",
-    "y ~ x1 + x2 + (1 | h) + (0 + x2 | g)",
-    "y ~ 0 + x1 + x2 + (1 + x1 | g)",
-    "y ~ 0 + x1:x2 + (0 + x1 + x2 | g)",
-    "y ~ s + (0 + x1 || g) + (1 | h)",
-    "y ~ x2 * x1 + s + (x2 | g)",
-]
-
-
-@pytest.mark.parametrize("weights", [None, "w"])
-@pytest.mark.parametrize("reml", [True, False])
-@pytest.mark.parametrize("formula", SMALLER)
-def test_a_smaller_model(formula, reml, weights):
-    whole = mf.condense(FULL, ROWS, weights=weights)
-    found = mf.fit(formula, whole, reml=reml)
-    rows = mf.fit(formula, ROWS, reml=reml, weights=weights)
-    if "0 + x1:x2 + (0" in formula:  # no column near the constant: the response stays far from zero
-        assert found.loglik == pytest.approx(rows.loglik, rel=1e-9)
-    else:
-        agree(found, rows)
-
-
-def test_a_smaller_model_has_all_its_accessors(tmp_path):
-    whole = mf.condense(FULL, ROWS)
-    found, rows = (mf.fit("y ~ x2 + s + (1 + x2 | g)", data) for data in (whole, ROWS))
-    assert "x2" in found.summary()
-    assert found.n_levels == rows.n_levels == {"g": 24}
-    np.testing.assert_allclose(found.ranef_se["g"], rows.ranef_se["g"], rtol=1e-6)
-    new = frame(40, seed=5).drop(columns="y")
-    np.testing.assert_allclose(found.predict(new), rows.predict(new), rtol=1e-9)
-    found.save(tmp_path / "fit")
-    again = mf.load(tmp_path / "fit")
-    assert again.loglik == pytest.approx(found.loglik, rel=1e-12)
-    np.testing.assert_allclose(again.predict(new), found.predict(new), rtol=1e-12)
-    with pytest.raises(DataError, match=r"predict\(newdata\)"):
-        _ = found.resid
-
-
-def test_a_smaller_model_with_an_offset_and_missing_rows():
-    rows = ROWS.copy()
-    rows.loc[::13, "x2"] = np.nan
-    whole = mf.condense("y ~ x1 + x2 + offset(o) + (1 | g)", rows)
-    found = mf.fit("y ~ x1 + offset(o) + (1 | g)", whole)
-    agree(found, mf.fit("y ~ x1 + offset(o) + (1 | g)", rows[rows["x2"].notna()]))
-    assert any("70 of 900 rows were dropped" in message for message in found.messages)
-    with pytest.raises(FormulaError, match="the offset of 'y ~ x1"):
-        mf.fit("y ~ x1 + (1 | g)", whole)
-
-
-def test_a_smaller_model_whose_columns_are_aliased():
-    rows = ROWS.assign(twice=2 * ROWS["x1"])
-    whole = mf.condense("y ~ x1 + twice + x2 + (1 | g)", rows)
-    found = mf.fit("y ~ x1 + twice + (1 | g)", whole)
-    agree(found, mf.fit("y ~ x1 + twice + (1 | g)", rows))
-    assert any("twice" in message for message in found.messages)
-
-
-def test_a_smaller_model_of_nested_factors():
-    whole = mf.condense("y ~ x1 + (1 + x1 | g/k)", ROWS)
-    for formula in ("y ~ x1 + (1 | g)", "y ~ 1 + (1 | k:g)", "y ~ x1 + (1 | k:g) + (x1 | g)"):
-        agree(mf.fit(formula, whole), mf.fit(formula, ROWS))
-
-
-def test_a_smaller_model_with_transforms():
-    whole = mf.condense("y ~ poly(x1, 2) + scale(x2) + I(x2^2) + (scale(x2) | g)", ROWS)
-    for formula in ("y ~ scale(x2) + (1 | g)", "y ~ poly(x1, 2) + (scale(x2) || g)"):
-        agree(mf.fit(formula, whole), mf.fit(formula, ROWS))
-
-
-def test_the_constant_is_there_for_a_model_without_it():
-    whole = mf.condense("y ~ 0 + x1 + x2 + (1 | g)", ROWS)
-    found, rows = mf.fit("y ~ x2 + (1 | g)", whole), mf.fit("y ~ x2 + (1 | g)", ROWS)
-    agree(found, rows)
-
-
-@pytest.mark.parametrize(
-    ("formula", "text"),
-    [
-        ("y ~ x3 + (1 | g)", "the column 'x3' was not condensed; condensed were 'y', 'x1', 'x2'"),
-        ("y ~ log(x1) + (1 | g)", r"'log\(x1\)' was not condensed"),
-        ("y ~ x1 + (1 | s)", "'s' is no grouping factor of these"),
-        ("y ~ x1 + (x1 | h)", "'x1' of the random part of 'h' is not among those condensed"),
-        ("y ~ x1:s + (1 | g)", "'x1:s.*of the fixed part is not among those condensed"),
-        ("y ~ 0 + s + (1 | g)", r"'s\[f\]' of the fixed part is not among"),
-        ("x1 ~ x2 + (1 | g)", "the response of 'x1 ~ x2"),
-        ("y ~ x1", "no random term"),
-    ],
-)
-def test_what_is_not_there_is_named(formula, text):
-    with pytest.raises(FormulaError, match=text):
-        mf.fit(formula, mf.condense(FULL, ROWS))
-
-
-def test_options_that_need_the_rows():
-    whole = mf.condense("y ~ x1 + (1 | g)", ROWS, weights="w")
-    assert mf.fit("y ~ x1 + (1 | g)", whole, weights="w").converged
-    with pytest.raises(UnsupportedError, match="weights cannot be changed"):
-        mf.fit("y ~ x1 + (1 | g)", whole, weights="o")
-    with pytest.raises(UnsupportedError, match="types cannot be changed"):
-        mf.fit("y ~ x1 + (1 | g)", whole, types={"x1": "float"})
-    with pytest.raises(UnsupportedError, match="missing cannot be changed"):
-        mf.fit("y ~ x1 + (1 | g)", whole, missing="error")
-    with pytest.raises(UnsupportedError, match="relationship cannot be changed"):
-        mf.fit("y ~ x1 + (1 | g)", whole, relationship={"g": 1})
-    declared = mf.condense("y ~ s + (1 | g)", ROWS, levels={"s": ["m", "f", "x"]})
-    found = mf.fit("y ~ s + (1 | g)", declared, levels={"s": ["m", "f", "x"]})
-    assert list(found.fixef.index) == ["(Intercept)", "s[T.f]", "s[T.x]"]
-    with pytest.raises(UnsupportedError, match="levels cannot be changed"):
-        mf.fit("y ~ s + (1 | g)", declared, levels={"s": ["f", "m", "x"]})
-    with pytest.raises(ConfigError, match="part of the description"):
-        mf.condense(whole.spec, ROWS, weights="w")
-    same_bits(mf.condense(whole.spec, ROWS), whole)
-
-
-# --- schemas of several sites -------------------------------------------------------------------
-
-
-def test_a_shared_schema_holds_no_row(tmp_path):
-    secret = ROWS.assign(x1=ROWS["x1"] + np.pi)
-    mf.learn_schema(FULL, secret, tmp_path / "told")
-    text = "".join(p.read_text() for p in (tmp_path / "told").glob("*.json"))
-    inner = np.sort(secret["x1"].to_numpy())[1:-1]
-    assert not any(repr(float(value)) in text for value in inner)
-    shared = mf.SharedSchema.load(tmp_path / "told")
-    assert shared.summary.sample is None
-    assert shared.schema.rows_used == 900
-
-
-def test_one_site_alone_may_be_too_little():
-    """A site with one group, and one sex, is judged with the others, not alone."""
-    a = mf.learn_schema("y ~ s + (1 | g)", ROWS[(ROWS["g"] == "g01") & (ROWS["s"] == "f")])
-    with pytest.raises(DataError, match="one level"):
-        mf.merge_schemas([a])
-    b = mf.learn_schema("y ~ s + (1 | g)", ROWS[ROWS["g"] != "g01"])
-    assert mf.merge_schemas([a, b]).schema.levels["s"].labels() == ["f", "m", "x"]
-
-
-def test_merged_schemas_with_what_the_sample_told(tmp_path):
-    formula = "y ~ x1:x2 + poly(x1, 2) + scale(x2) + s + (1 + x1:x2 | g) + (1 | g:k)"
-    told = []
-    for site in "AB":
-        mf.learn_schema(formula, ROWS[ROWS["site"] == site], tmp_path / site)
-        told.append(mf.SharedSchema.load(tmp_path / site))
-    common = mf.merge_schemas(told)
-    a, b = (mf.condense(formula, ROWS[ROWS["site"] == s], schema=common) for s in "AB")
-    agree(mf.fit(formula, a + b), mf.fit(formula, ROWS), limit=1e-9)
-
-
-def test_schemas_that_cannot_be_shared(tmp_path):
-    with pytest.raises(UnsupportedError, match=r"'bs\(x1, df=4\)' places its knots"):
-        mf.learn_schema("y ~ bs(x1, df=4) + (1 | g)", ROWS)
-    one = mf.learn_schema("y ~ x1 + (1 | g)", ROWS)
-    with pytest.raises(DataError, match="cannot be merged"):
-        mf.merge_schemas([one, mf.learn_schema("y ~ x2 + (1 | g)", ROWS)])
-    with pytest.raises(DataError, match="no schema was given"):
-        mf.merge_schemas([])
-    with pytest.raises(DataError, match="infinite"):
-        mf.learn_schema("y ~ x1 + (1 | g)", ROWS.assign(x1=np.inf))
-    with pytest.raises(StoredFileError, match="no shared schema"):
-        mf.merge_schemas([tmp_path / "nothing"])
-    with pytest.raises(StoredFileError, match="there is no schema at"):
-        mf.condense("y ~ x1 + (1 | g)", ROWS, schema=tmp_path)
-    with pytest.raises(StoredFileError, match="another design"):
-        mf.condense("y ~ x2 + (1 | g)", ROWS, schema=one)
-    few = mf.learn_schema("y ~ x1 + (1 | g)", ROWS[ROWS["site"] == "A"])
-    with pytest.raises(UnknownLevelError, match="is not a level of 'g'"):
-        mf.condense("y ~ x1 + (1 | g)", ROWS, schema=few)
-    one.save(tmp_path / "told")
-    path = tmp_path / "told" / "summary.json"
-    content = json.loads(path.read_text())
-    for change, text in (
-        ({"format_version": 3}, "format version 3"),
-        ({"format": ""}, "does not describe"),
-        ({"moments": 5}, "is damaged"),
-    ):
-        path.write_text(json.dumps(content | change))
-        with pytest.raises(StoredFileError, match=text):
-            mf.SharedSchema.load(tmp_path / "told")
