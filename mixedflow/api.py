@@ -56,7 +56,7 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
     runner : where partitions are condensed; threads of this process unless said otherwise (the
         bits are the same everywhere)
     sharded : leave the sums of the groups where the partitions were condensed: on the runner's
-        workers, in this process without workers, or memory-mapped in a folder that is named here.
+        workers, in this process without workers, or memory-mapped in a new folder, named here.
         For one grouping factor; partitions must hold whole groups, as data prepared by group do
 
     Returns

@@ -16,7 +16,6 @@ from mixedflow.equations.system import pooled_system
 from mixedflow.errors import UnsupportedError, listing
 from mixedflow.estimation.control import FitControl
 from mixedflow.parallel import Runner
-from mixedflow.parallel.keeping import SHARD_FOLDERS
 from mixedflow.parallel.shards import make_shards, without_levels
 from mixedflow.results.build import FitRequest, RowSource
 from mixedflow.results.sharded import ShardedFit, ShardedSums, fit_shards
@@ -41,7 +40,8 @@ def fit_sharded(
     rows : its source, whose partitions hold whole groups
     request : REML or ML, method, settings
     runner : whose workers keep the shards; without workers they stay in this process
-    folder : where the shards are kept instead, read as memory maps
+    folder : an empty or new one where the shards are kept instead, read as memory maps as long as
+        the fit is used
 
     Raises
     ------
@@ -57,7 +57,7 @@ def fit_sharded(
     assert source is not None  # noqa: S101 - rows that were opened
     place = None if folder is None else Path(folder).absolute()
     if place is not None:
-        check_folder(place, (SHARD_FOLDERS,))
+        check_folder(place, ())
     shards = make_shards(spec, source, runner, place)
     terms = Encoder(spec, shards.schema).terms
     system, choice = pooled_system(shards.pooled, terms, shards.n_levels)

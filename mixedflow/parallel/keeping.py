@@ -20,7 +20,6 @@ from mixedflow.errors import OutputError
 
 ARRAYS = ("ZZ", "ZX", "Zy")
 NAMES = "levels.parquet"
-SHARD_FOLDERS = "shard-*"
 
 
 class Shard(Protocol):

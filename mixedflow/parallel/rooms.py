@@ -6,6 +6,7 @@ future on workers. What is done with a thing is done where it is; only results t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -78,8 +79,12 @@ class OnWorkers:
     client: Any
 
     def made(self, fn: Callable[[int], Any], n: int) -> list[Any]:
-        """Return futures of ``fn(0), fn(1), ...``."""
-        return self._mapped(fn, list(range(n)))
+        """Return futures of ``fn(0), fn(1), ...``; what all tasks need is sent once."""
+        name, submit = _key("made"), self.client.submit
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sending large graph")
+            held = submit(_held, fn, key=f"{name}-fn")
+        return [submit(_called, held, i, key=f"{name}-{i}") for i in range(n)]
 
     def turned(self, fn: Callable[[Any], Any], handles: list[Any]) -> list[Any]:
         """Return futures of what ``fn`` makes of things."""
@@ -128,6 +133,14 @@ class OnWorkers:
             submit(fn, thing, *([i] if numbered else []), key=f"{name}-{i}")
             for i, thing in enumerate(things)
         ]
+
+
+def _held(fn: Callable[[int], T]) -> Callable[[int], T]:
+    return fn
+
+
+def _called(fn: Callable[[int], T], index: int) -> T:
+    return fn(index)
 
 
 def _combined(combine: Callable[[T, T], T], left: T, right: T) -> T:

@@ -129,6 +129,12 @@ def test_text_groups_missing_values_and_a_partition_without_complete_rows() -> N
     same_fit(mf.fit(FORMULAS["us"], frame), sharded(FORMULAS["us"], frame, 5))
 
 
+def test_groups_that_are_a_category() -> None:
+    frame = make_frame()
+    frame["g"] = frame["g"].map("g{:02d}".format).astype("category")
+    same_fit(mf.fit(FORMULAS["us"], frame), sharded(FORMULAS["us"], frame, 5))
+
+
 def test_the_certificate_has_its_second_path() -> None:
     certificate = sharded(FORMULAS["us"], make_frame(), 5).certificate
     assert certificate.check_path == "LU level by level"
@@ -237,6 +243,9 @@ def test_what_is_not_offered_says_what_is(tmp_path: Path) -> None:
     assert fit.as_record()["n_levels"] == {"g": 60}
     with pytest.raises(DataError, match="fewer levels than rows"):
         sharded("y ~ x + (1 | g)", frame.assign(g=np.arange(N)), 2)
+    sharded(FORMULAS["us"], frame, 2, sharded=tmp_path / "used")
+    with pytest.raises(OutputError, match="shard-00000"):
+        sharded(FORMULAS["us"], frame, 2, sharded=tmp_path / "used")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"thesis\.txt"):
