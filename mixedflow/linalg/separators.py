@@ -71,7 +71,7 @@ def _narrowest(core: csr_array, back: csr_array) -> int:
     side = 1
     level = np.zeros(core.shape[1], dtype=bool)
     level[int(np.argmax(np.diff(back.indptr)))] = True
-    behind, best = 0, min(core.shape)
+    behind, best = 0, int(min(core.shape))
     while level.any():
         seen[side] |= level
         width = int(level.sum())
@@ -82,4 +82,4 @@ def _narrowest(core: csr_array, back: csr_array) -> int:
         reached = sides[1 - side] @ level.astype(np.int64) > 0
         side = 1 - side
         level = reached & ~seen[side]
-    return best
+    return int(best)
