@@ -37,7 +37,7 @@ brackets. "floor" reads the same columns with pyarrow and multiplies X'X with Nu
 
 TEXTS = {
     "grouped": "## One grouping factor\n\n`{}`, REML, a hundred rows a group.\n",
-    "scaling": "## From one size to the next\n\nThe same model. The first line is the start of a process.\n",
+    "scaling": "## From one size to the next\n\nThe same model; each size with its start.\n",
     "crossed": "## Crossed factors\n",
     "start": "## A small example\n\n`{}`, 180 rows: whole processes, then warm fits.\n",
     "stages": "## By stage\n\nThe grouped model on {:,} rows. The floor of each stage does the like with"

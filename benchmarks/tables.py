@@ -123,19 +123,20 @@ def warm_fits(found: dict[str, Rounds]) -> str:
 
 
 def scaling(found: dict[int, dict[str, Rounds]]) -> str:
-    """Return what a million rows cost at each size, beyond the start of the process."""
+    """Return what a further million rows cost from one size to the next."""
     sizes = sorted(found)
-    start = {name: median(found[sizes[0]][name], "cpu") for name in found[sizes[0]]}
+    names = list(found[sizes[0]])
     head = ["rows"]
-    for name in start:
-        head += [f"{name}: CPU s", "CPU s a million rows, start taken off", "peak MB"]
-    rows = []
+    for name in names:
+        head += [f"{name}: CPU s", "for each further million", "peak MB"]
+    rows, before = [], dict.fromkeys(names, (0, 0.0))
     for size in sizes:
         line = [f"{size:,}"]
         for name, runs in found[size].items():
-            cpu = median(runs, "cpu")
-            million = "" if size == sizes[0] else short(1e6 * (cpu - start[name]) / size)
-            line += [short(cpu), million, short(median(runs, "memory") / 1e6)]
+            cpu, (fewer, less) = median(runs, "cpu"), before[name]
+            further = short(1e6 * (cpu - less) / (size - fewer)) if fewer else ""
+            line += [short(cpu), further, short(median(runs, "memory") / 1e6)]
+            before[name] = (size, cpu)
         rows.append(line)
     return table(head, rows)
 
