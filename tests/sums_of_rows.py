@@ -46,7 +46,9 @@ def agree(a, b, limit: float = CLOSE) -> None:
     assert a.loglik == pytest.approx(b.loglik, rel=limit)
     assert list(a.fixef.index) == list(b.fixef.index)
     # a coefficient is as exact as its standard error is large
-    np.testing.assert_allclose(a.fixef, b.fixef, rtol=0, atol=1e-10 * max(b.coef_table["se"].max(), 1))
+    np.testing.assert_allclose(
+        a.fixef, b.fixef, rtol=0, atol=1e-10 * max(b.coef_table["se"].max(), 1)
+    )
     assert list(a.varcorr["group"]) == list(b.varcorr["group"])
     np.testing.assert_allclose(a.varcorr["vcov"], b.varcorr["vcov"], rtol=1e-9, atol=1e-9)
     assert set(a.ranef) == set(b.ranef)
