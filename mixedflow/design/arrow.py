@@ -113,10 +113,14 @@ def as_numpy(array: pa.Array) -> Any:
     return np.from_dlpack(array) if len(array) else np.empty(0, kind.to_pandas_dtype())
 
 
-def places(indices: Any) -> pa.Array:
-    """Return integers as Arrow holds them, to take rows by; without pandas, see above."""
-    held = np.ascontiguousarray(indices, dtype=np.int64)
-    return pa.Array.from_buffers(pa.int64(), len(held), [None, pa.py_buffer(held)])
+def as_arrow(values: Any) -> pa.Array:
+    """Return numbers or flags as Arrow holds them; without ``pa.array``, which imports pandas too."""
+    kind = values.dtype.kind if isinstance(values, np.ndarray) else ""
+    if kind not in ("i", "u", "f", "b"):
+        return values if isinstance(values, pa.Array) else pa.array(values)
+    held = np.packbits(values, bitorder="little") if kind == "b" else np.ascontiguousarray(values)
+    arrow = pa.bool_() if kind == "b" else pa.from_numpy_dtype(held.dtype)
+    return pa.Array.from_buffers(arrow, len(values), [None, pa.py_buffer(held)])
 
 
 def missing_in(column: pa.ChunkedArray) -> Mask | None:

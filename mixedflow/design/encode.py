@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from mixedflow.design.arrow import Mask, PartitionPlace, not_numbers, storage_kind
+from mixedflow.design.arrow import Mask, PartitionPlace, as_arrow, not_numbers, storage_kind
 from mixedflow.design.columns import Column, Rows
 from mixedflow.design.learn import chosen_columns, complete_rows
 from mixedflow.design.levels import LevelIndex, LevelSet, combined_key
@@ -157,7 +157,7 @@ class Encoder:
         kept, missing = complete_rows(table)
         lacking = {n: int(mask.sum()) for n, mask in missing.items() if mask is not None}
         self._check_missing(missing, place)
-        complete = table if kept.all() else table.filter(pa.array(kept))
+        complete = table if kept.all() else table.filter(as_arrow(kept))
         check = _Check(Rows(complete, self._learned, self._indices), np.flatnonzero(kept), place)
         for expression in self.spec.linear_expressions:
             self._check_levels(expression, check)
@@ -221,7 +221,7 @@ class Encoder:
         if len(variables) > 1:
             sizes = [len(self.schema.levels[v]) for v in variables]
             keys = combined_key(parts, sizes)
-            codes = self._keys[name].codes(pa.chunked_array([pa.array(keys)]))
+            codes = self._keys[name].codes(pa.chunked_array([as_arrow(keys)]))
         if new_levels == "error" and codes.size and codes.min() < 0:
             check.unknown(name, variables, codes, self.schema.level_labels(factor))
         return codes

@@ -15,6 +15,7 @@ import pyarrow as pa
 from mixedflow.design.arrow import (
     Mask,
     PartitionPlace,
+    as_arrow,
     missing_in,
     not_numbers,
     numbers,
@@ -50,7 +51,7 @@ def summarize_partition(
     if not readable or not used:
         return PartitionSummary(place.source, table.num_rows, used, columns)
     positions = np.flatnonzero(kept)
-    complete = table if used == table.num_rows else table.filter(pa.array(kept))
+    complete = table if used == table.num_rows else table.filter(as_arrow(kept))
     learner = _Learner(spec, complete, positions, place)
     learner.learn(columns)
     pairs = {

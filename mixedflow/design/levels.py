@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mixedflow.design.arrow import as_numpy, is_text, joined, places, plain
+from mixedflow.design.arrow import as_arrow, as_numpy, is_text, joined, plain
 from mixedflow.design.types import Int
 from mixedflow.errors import DataError
 
@@ -61,7 +61,7 @@ class LevelSet:
     def take(self, indices: Int) -> LevelSet:
         """Return the levels at these places."""
         if self.kind == "text":
-            return LevelSet("text", self.values.take(places(indices)))
+            return LevelSet("text", self.values.take(as_arrow(indices)))
         return LevelSet(self.kind, self.values[indices])
 
     def labels(self) -> list[str]:
@@ -99,7 +99,7 @@ def observed_levels(column: pa.ChunkedArray) -> LevelSet:
     array = joined(column)
     if pa.types.is_dictionary(array.type):
         used = np.unique(as_numpy(array.indices))
-        array = joined(plain(pa.chunked_array([array.dictionary.take(places(used))])))
+        array = joined(plain(pa.chunked_array([array.dictionary.take(as_arrow(used))])))
         return _unique_levels(array)
     return _unique_levels(joined(plain(column)))
 
@@ -203,7 +203,7 @@ def unique_rows(table: pa.Table) -> pa.Table:
     codes = [LevelIndex(v).codes(c) for v, c in zip(levels, table.columns, strict=True)]
     taken = split_key(_unique_integers(combined_key(codes, sizes)), sizes)
     arrays = [found.take(code).values for found, code in zip(levels, taken, strict=True)]
-    return pa.table([pa.array(values) for values in arrays], names=table.column_names)
+    return pa.table([as_arrow(values) for values in arrays], names=table.column_names)
 
 
 def combined_key(codes: Sequence[Int], sizes: Sequence[int]) -> Int:

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
+from mixedflow.design.arrow import as_arrow
 from mixedflow.design.levels import LevelIndex, LevelSet, combined_key, split_key
 from mixedflow.design.schema import Schema, dropped_rows
 from mixedflow.design.spec import ModelSpec
@@ -137,7 +138,7 @@ def _ascending(levels: LevelSet) -> bool:
 
 def level_codes(levels: LevelSet, among: LevelSet) -> Int:
     """Return the numbers of levels in another set; -1 where one is not there."""
-    return LevelIndex(among).codes(pa.chunked_array([pa.array(levels.values)]))
+    return LevelIndex(among).codes(pa.chunked_array([as_arrow(levels.values)]))
 
 
 def _moved_keys(

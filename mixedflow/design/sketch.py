@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mixedflow.design.arrow import places, plain
+from mixedflow.design.arrow import as_arrow, plain
 from mixedflow.design.types import Float, Int
 
 DISTINCT_KEPT = 65_536
@@ -99,7 +99,7 @@ class RowSample:
         hashes = np.concatenate([self.hashes, other.hashes])
         order = np.argsort(hashes, kind="stable")[:ROWS_KEPT]
         rows = pa.concat_tables([self.rows, other.rows], promote_options="permissive")
-        return RowSample(hashes[order], rows.take(places(order)))
+        return RowSample(hashes[order], rows.take(as_arrow(order)))
 
 
 def row_sample(table: pa.Table, numbers: Int) -> RowSample:
@@ -116,7 +116,7 @@ def row_sample(table: pa.Table, numbers: Int) -> RowSample:
     if len(candidates) > ROWS_KEPT:
         nearest = np.argpartition(hashes, ROWS_KEPT - 1)[:ROWS_KEPT]
     order = nearest[np.argsort(hashes[nearest], kind="stable")]
-    return RowSample(hashes[order], _plain(table.take(places(candidates[order]))))
+    return RowSample(hashes[order], _plain(table.take(as_arrow(candidates[order]))))
 
 
 def _one_a_stretch(numbers: Int) -> Int:

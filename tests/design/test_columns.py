@@ -6,12 +6,14 @@ import itertools
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from design_frames import arrow, cuts, encoder, frame, learn
 from formulaic import model_matrix
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mixedflow.design import arrow as arrow_room
 from mixedflow.design import columns, make_spec, spec_from_json
 from mixedflow.errors import DataError
 
@@ -242,3 +244,27 @@ def test_numeric_terms_have_the_structure_that_formulaic_gives(data):
     assert columns._structure(terms, (False,) * n) == columns._formulaic_structure(
         terms, (False,) * n
     )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([3, 1, 2]),
+        np.arange(8)[::2],
+        np.array([1.5, np.nan, np.inf]),
+        np.array([1, 255], dtype=np.uint8),
+        np.array([], dtype=np.int32),
+        np.arange(21) % 3 == 0,
+        np.array([], dtype=bool),
+        np.array(["b", "a"], dtype=object),
+        pa.array(["b", None]),
+    ],
+)
+def test_numpy_and_arrow_hold_the_same(values):
+    held = arrow_room.as_arrow(values)
+    expected = pa.array(values)
+    assert held.type == expected.type
+    assert str(held.to_pylist()) == str(expected.to_pylist())
+    back = arrow_room.as_numpy(held)
+    assert back.dtype == expected.to_numpy(zero_copy_only=False).dtype
+    assert str(list(back)) == str(list(expected.to_numpy(zero_copy_only=False)))
