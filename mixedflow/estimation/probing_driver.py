@@ -45,6 +45,9 @@ HALVINGS = 6
 MOST_PROBES = 1_024
 """Probes beyond which a Monte-Carlo error is reported as it is."""
 
+POLISHED = 1e-16
+"""Decrement below which the tolerance of the solutions speaks, not the distance to the root."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProbedProblem:
@@ -95,6 +98,9 @@ class _Point:
         )
 
 
+_Move = tuple[str, _Point, int]
+
+
 def run_probed(
     problem: ProbedProblem,
     *,
@@ -116,32 +122,45 @@ def run_probed(
     first = start_parameters(problem.system) if start is None else start
     point = _look(problem, first)
     trace = [_row(point, 0, "start", 0, 0.0)]
-    iteration, since = 0, 0
-    last = problem.control.iterations(problem.method)
-    while True:
-        converged = point.converged(problem.control)
-        if converged or iteration >= last:
-            error = _error(problem, point)
-            if error.met or not converged or error.probes >= MOST_PROBES or iteration >= last:
-                break
-            more = _more_probes(error)
-            problem = replace(problem, route=problem.route.with_probes(more))
-            moved = f"{more} probes", _look(problem, point.evaluation.params), 0
+    steps = 0
+    for iteration in range(1, problem.control.iterations(problem.method) + 1):
+        if point.converged(problem.control):
+            problem, moved = _refined(problem, point)
         else:
-            since += 1
-            move = _move(problem, point, since)
-            if move is None:
-                error = _error(problem, point)
-                break
-            moved = move
-        iteration += 1
+            steps += 1
+            moved = _move(problem, point, steps)
+        if moved is None:
+            break
         step, point, halvings = moved
         check_residual_variance(point.evaluation.params.sigma2, first.sigma2)
         trace.append(_row(point, iteration, step, halvings, time.perf_counter() - began))
         if progress is not None:
             progress(trace[-1])
+    converged = point.converged(problem.control)
     state = FitState(point.evaluation, tuple(trace), converged, point.info, point.newton)
-    return ProbedFit(state, _settle(problem, point), error)
+    return ProbedFit(state, _settle(problem, point), _error(problem, point))
+
+
+def _refined(problem: ProbedProblem, point: _Point) -> tuple[ProbedProblem, _Move | None]:
+    """Return what a converged point still needs: more probes, a last Newton step, or nothing.
+
+    The distance to the root has to be small beside the Monte-Carlo error, else that is no measure
+    of the distance to the exact answer.
+    """
+    error = _error(problem, point)
+    if not error.met and error.probes < MOST_PROBES:
+        more = _more_probes(error)
+        problem = replace(problem, route=problem.route.with_probes(more))
+        return problem, (f"{more} probes", _look(problem, point.evaluation.params), 0)
+    smallest = min((share for share in error.relative if share > 0), default=0.0)
+    if problem.method == "em" or point.newton.decrement <= max((0.1 * smallest) ** 2, POLISHED):
+        return problem, None
+    params = point.evaluation.params
+    after = _look(problem, params.with_vector(params.vector() + point.newton.step))
+    better = after.converged(problem.control) and (
+        after.newton.decrement <= 0.1 * point.newton.decrement
+    )
+    return problem, ("ai", after, 0) if better else None
 
 
 def _look(problem: ProbedProblem, params: VarianceParameters) -> _Point:
@@ -168,9 +187,6 @@ def _more_probes(error: MonteCarloError) -> int:
     """Return the number that should meet the target, at least half as many again, at most 8 times."""
     factor = min(8.0, max(1.5, 1.2 * (error.largest / error.target) ** 2))
     return min(MOST_PROBES, math.ceil(error.probes * factor))
-
-
-_Move = tuple[str, _Point, int]
 
 
 def _move(problem: ProbedProblem, point: _Point, iteration: int) -> _Move | None:

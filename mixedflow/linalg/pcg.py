@@ -22,6 +22,12 @@ COMPILE_ABOVE = 2_000
 """Order above which the compiled loops pay for their start."""
 
 
+_NOT_POSITIVE = (
+    "conjugate gradients met a direction without positive curvature: the equations are not positive "
+    "definite"
+)
+
+
 class PositiveOperator(Protocol):
     """A symmetric positive definite matrix that is never written down."""
 
@@ -48,7 +54,7 @@ class PcgSolution:
     ----------
     X : (n, k)
     iterations : (k,), steps that each column took
-    residuals : (k,), |b - A x| / |b| by the recurrence
+    residuals : (k,), |b - A x| / |b| by the recurrence, |r|^2 = r'K^-1 r
     converged : (k,), whether that is at most the tolerance
     alpha, beta : (steps, k), coefficients of the recurrence
     start : (k,), b'K^-1 b
@@ -68,6 +74,9 @@ def solve_pcg(
 ) -> PcgSolution:
     """Return A^-1 B by conjugate gradients, each column to |b - A x| <= tolerance |b|.
 
+    Lengths are |r|^2 = r'K^-1 r with the preconditioner K: rows of all sizes then count alike, and
+    it is nearly the error's r'A^-1 r.
+
     Parameters
     ----------
     operator : A and its preconditioner
@@ -83,13 +92,13 @@ def solve_pcg(
     dot, along, turn = _loops(compiled=operator.compiled)
     R = np.array(right, dtype=np.float64, order="C")
     X = np.zeros_like(R)
-    size = dot(R, R)
-    limit = tolerance**2 * size
-    left = size
-    active = left > 0
     Z = operator.precondition(R)
     P = Z.copy()
     rz = start = dot(R, Z)
+    if not (start >= 0).all():
+        raise FitError(_NOT_POSITIVE)
+    limit = tolerance**2 * start
+    active = start > 0
     steps = np.zeros(R.shape[1], dtype=np.int64)
     alphas: list[FloatArray] = []
     betas: list[FloatArray] = []
@@ -97,27 +106,26 @@ def solve_pcg(
         Q = operator.multiply(P)
         curvature = dot(P, Q)
         if not (curvature[active] > 0).all():
-            raise FitError(
-                "conjugate gradients met a direction without positive curvature: the equations "
-                "are not positive definite"
-            )
+            raise FitError(_NOT_POSITIVE)
         alpha = np.where(active, rz / np.where(active, curvature, 1.0), 0.0)
-        left = along(X, R, P, Q, alpha)
+        along(X, R, P, Q, alpha)
         steps += active
-        active = active & (left > limit)
         Z = operator.precondition(R)
         after = dot(R, Z)
+        if not (after >= -limit).all():
+            raise FitError(_NOT_POSITIVE)
+        active = active & (after > limit)
         beta = np.where(active, after / np.where(active, rz, 1.0), 0.0)
         turn(P, Z, beta)
         rz = after
         alphas.append(alpha)
         betas.append(beta)
-    safe = np.where(size > 0, size, 1.0)
+    safe = np.where(start > 0, start, 1.0)
     shape = (len(alphas), R.shape[1])
     return PcgSolution(
         X=X,
         iterations=steps,
-        residuals=np.sqrt(left / safe),
+        residuals=np.sqrt(np.maximum(rz, 0.0) / safe),
         converged=~active,
         alpha=np.array(alphas).reshape(shape),
         beta=np.array(betas).reshape(shape),
@@ -151,11 +159,10 @@ def column_products_twin(A: FloatArray, B: FloatArray) -> FloatArray:
 
 def step_along_twin(
     X: FloatArray, R: FloatArray, P: FloatArray, Q: FloatArray, alpha: FloatArray
-) -> FloatArray:
-    """Move X and R in place and return r_t'r_t."""
+) -> None:
+    """X += P alpha, R -= Q alpha in place."""
     X += alpha * P
     R -= alpha * Q
-    return column_products_twin(R, R)
 
 
 def new_direction_twin(P: FloatArray, Z: FloatArray, beta: FloatArray) -> None:
@@ -168,7 +175,7 @@ def _loops(
     *, compiled: bool
 ) -> tuple[
     Callable[[FloatArray, FloatArray], FloatArray],
-    Callable[[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray], FloatArray],
+    Callable[[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray], None],
     Callable[[FloatArray, FloatArray, FloatArray], None],
 ]:
     if not compiled:

@@ -28,17 +28,13 @@ def column_products(A: FloatArray, B: FloatArray) -> FloatArray:
 @compiled
 def step_along(
     X: FloatArray, R: FloatArray, P: FloatArray, Q: FloatArray, alpha: FloatArray
-) -> FloatArray:
-    """X += P alpha, R -= Q alpha in place; return r_t'r_t, (k,)."""
+) -> None:
+    """X += P alpha, R -= Q alpha in place."""
     n, k = X.shape
-    out = np.zeros(k)
     for i in range(n):
         for t in range(k):
             X[i, t] += alpha[t] * P[i, t]
-            r = R[i, t] - alpha[t] * Q[i, t]
-            R[i, t] = r
-            out[t] += r * r
-    return out
+            R[i, t] -= alpha[t] * Q[i, t]
 
 
 @compiled
