@@ -122,6 +122,9 @@ def fit(  # noqa: PLR0913 - one argument an option
     tolerance: Annotated[
         float | None, typer.Option("--tolerance", help="Convergence tolerance.")
     ] = None,
+    solver: Annotated[
+        str, typer.Option("--solver", help="auto, grouped, dense, schur, sparse or pcg.")
+    ] = "auto",
     threads: Annotated[
         int, typer.Option("--threads", help="Threads of the numerical libraries.")
     ] = 1,
@@ -140,7 +143,7 @@ def fit(  # noqa: PLR0913 - one argument an option
     model = opt.model_config(
         data="data", formula=formula, reml=reml, method=method, weights=weights
     )
-    control = opt.control_config(max_iter=max_iter, tolerance=tolerance)
+    control = opt.control_config(max_iter=max_iter, tolerance=tolerance, solver=solver)
     opt.hold_threads(threads)
     from mixedflow.steps import fit_step
 

@@ -18,6 +18,7 @@ from mixedflow.errors import did_you_mean, listing
 TypeName = Literal["category", "float", "int", "string"]
 MissingPolicy = Literal["drop", "error"]
 Method = Literal["auto", "em", "px-em", "ai"]
+Solver = Literal["auto", "grouped", "dense", "schur", "sparse", "pcg"]
 DaskKind = Literal["synchronous", "threads", "processes", "address"]
 NonConverged = Literal["report", "error"]
 LevelValue = str | int | float
@@ -231,7 +232,7 @@ class DaskConfig(Section):
 
 
 class ControlConfig(Section):
-    """When a fit stops."""
+    """How equations are solved, and when a fit stops."""
 
     max_iter: int | None = Field(
         default=None,
@@ -243,6 +244,13 @@ class ControlConfig(Section):
         gt=0,
         lt=1,
         description="Convergence tolerance of the decrement; the method's own when left out.",
+    )
+    solver: Solver = Field(
+        default="auto",
+        description=(
+            "The route for the equations; `auto` takes the one that is predicted to be cheapest, and"
+            " `check` says which."
+        ),
     )
     nonconverged: NonConverged = Field(
         default="report",

@@ -89,6 +89,8 @@ class WorkflowPlan:
         options.append("--reml" if model.reml else "--ml")
         options.append(f"--method={model.method}")
         options += _given({"max-iter": control.max_iter, "tolerance": control.tolerance})
+        if control.solver != "auto":
+            options.append(f"--solver={control.solver}")
         if control.nonconverged == "report":
             options.append("--allow-nonconverged")
         return shlex.join(options)

@@ -78,8 +78,12 @@ def _fit_from_rows(data: DataConfig, model: ModelConfig, request: FitRequest) ->
 
 
 def _request(model: ModelConfig, control: ControlConfig, on_done: OnDone | None) -> FitRequest:
-    given = {"max_iter": control.max_iter, "tolerance": control.tolerance}
-    settings = FitControl(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # one number, one whole number
+    given = {
+        "max_iter": control.max_iter,
+        "tolerance": control.tolerance,
+        "solver": control.solver,
+    }
+    settings = FitControl(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # checked by the configuration
     limit = settings.iterations(model.method)
 
     def progress(row: TraceRow) -> None:

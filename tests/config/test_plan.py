@@ -6,12 +6,15 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from mixedflow.config import check_config
+from mixedflow.config.models import Solver
 from mixedflow.config.plan import commands_on_path, make_plan
 from mixedflow.errors import FormulaError
+from mixedflow.estimation.control import SOLVERS
 
 
 def plan_of(**changes):
@@ -124,3 +127,10 @@ def test_the_own_commands_come_first(monkeypatch):
     commands_on_path()
     commands_on_path()
     assert os.environ["PATH"].split(os.pathsep) == [str(Path(sys.executable).parent), "/usr/bin"]
+
+
+def test_a_solver_goes_to_the_fit():
+    assert get_args(Solver) == SOLVERS
+    assert "--solver" not in plan_of().fit_options(next(iter(plan_of().config.models)))
+    plan = plan_of(control={"solver": "sparse"})
+    assert "--solver=sparse" in shlex.split(plan.fit_options(next(iter(plan.config.models))))
