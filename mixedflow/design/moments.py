@@ -69,10 +69,24 @@ STRETCH = 1 << 13
 """Rows that are looked at together: they stay in the cache, and their copies in the allocator."""
 
 
+COMPILED_FROM = 300_000
+"""Rows from which the compiled passes are used: sums of that many rows are compiled anyway."""
+
+
 def moments_of(values: Float) -> Moments:
     """Return the moments of a column, a stretch of rows at a time."""
-    parts = (_stretch(values[k : k + STRETCH]) for k in range(0, len(values), STRETCH))
+    stretch = _stretch if len(values) < COMPILED_FROM else _compiled_stretch
+    parts = (stretch(values[k : k + STRETCH]) for k in range(0, len(values), STRETCH))
     return sum(parts, start=EMPTY_MOMENTS)
+
+
+def _compiled_stretch(values: Float) -> Moments:
+    """Return what :func:`_stretch` returns, by compiled loops."""
+    from mixedflow.design.moments_kernels import stretch_sums
+
+    base = float(values[0])
+    rest, squares, low, high = stretch_sums(values, base)
+    return Moments(len(values), base, rest, squares, low, high)
 
 
 def _stretch(values: Float) -> Moments:
