@@ -36,7 +36,7 @@ from mixedflow.estimation.probed import MonteCarloError
 from mixedflow.estimation.probing_driver import ProbedProblem, run_probed
 
 CHEAP = 1e7
-"""Predicted operations of an iteration up to which a fit is polished to the last digit."""
+"""Predicted operations of an iteration, times p, up to which a fit is polished to the last digit."""
 
 FEW_POLISHING = 2
 """Newton steps after convergence of larger systems: each gains two digits or more."""
@@ -143,7 +143,7 @@ def estimate(  # noqa: PLR0913 - the public way in
         chosen,
         control,
         local_levels(system, control.threads) if compiled else None,
-        polishing=POLISHING if plan.flops < CHEAP else FEW_POLISHING,
+        polishing=POLISHING if plan.flops * system.p < CHEAP else FEW_POLISHING,
     )
     state = run_driver(problem, start=start, progress=progress)
     return _estimates(settle(problem, state), state, _How(chosen, plan.name, began))
@@ -186,7 +186,7 @@ def estimate_levels(
     chosen: Method = checked_method(method)
     control = FitControl() if control is None else control
     plan = plan_engine(system.pattern, wanted="grouped")
-    polishing = POLISHING if plan.flops < CHEAP else FEW_POLISHING
+    polishing = POLISHING if plan.flops * system.p < CHEAP else FEW_POLISHING
     problem = Problem(system, plan.make, reml, chosen, control, levels, polishing)
     state = run_driver(problem, progress=progress)
     return _estimates(settle_passes(problem, levels, state), state, _How(chosen, "grouped", began))

@@ -85,6 +85,8 @@ def add_readings(a: Reading, b: Reading) -> Reading:
 def _over(part: Reading, levels: tuple[LevelSet, ...]) -> CrossProducts:
     """Return a part's sums over other levels that contain its own."""
     assert part.sums is not None  # noqa: S101 - checked by the caller
+    if all(len(own) == len(union) for own, union in zip(part.levels, levels, strict=True)):
+        return part.sums
     codes = [
         np.arange(len(own)) if len(own) == len(union) else level_codes(own, union)
         for own, union in zip(part.levels, levels, strict=True)
