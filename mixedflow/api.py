@@ -12,6 +12,7 @@ from typing import Any
 
 from mixedflow.data import Source, open_source
 from mixedflow.design.spec import make_spec, require_random_term
+from mixedflow.equations.budget import usable_cores
 from mixedflow.errors import UnsupportedError
 from mixedflow.estimation.control import FitControl, checked_method
 from mixedflow.parallel import Runner, condense, limited_threads, own_runner
@@ -99,7 +100,7 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
     )
     require_random_term(spec)
     source = open_source(data, types=types, levels=levels)
-    where = runner or own_runner(source.n_partitions)
+    where = runner or own_runner(source.n_partitions, usable_cores())
     request = FitRequest(reml, method, control)
     with limited_threads(control.threads if control else 1):
         if sharded:

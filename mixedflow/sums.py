@@ -20,6 +20,7 @@ from mixedflow.design.checks import check_factors
 from mixedflow.design.shared import OWN_FILES as SHARED_FILES
 from mixedflow.design.shared import SharedSchema, is_shared_schema, without_rows
 from mixedflow.design.spec import require_random_term
+from mixedflow.equations.budget import usable_cores
 from mixedflow.errors import ConfigError, DataError, StoredFileError, UnsupportedError
 from mixedflow.parallel import Runner, limited_threads, own_runner, summarize
 from mixedflow.parallel import condense as condense_rows
@@ -65,7 +66,7 @@ def condense(  # noqa: PLR0913 - everything that condensing can be told
     if path is not None:
         check_folder(path, OWN_FILES)
     common = None if schema is None else _schema_of(schema)
-    runner = runner or own_runner(source.n_partitions)
+    runner = runner or own_runner(source.n_partitions, usable_cores())
     with limited_threads(1):
         found, sums = condense_rows(described, source, runner, schema=common, by_group=by_group)
     condensed = Condensed(described, found, sums)
@@ -112,7 +113,7 @@ def learn_schema(  # noqa: PLR0913 - everything that the schema depends on
     described, source = _opened(spec, data, (weights, levels, types, missing))
     if path is not None:
         check_folder(path, SHARED_FILES)
-    runner = runner or own_runner(source.n_partitions)
+    runner = runner or own_runner(source.n_partitions, usable_cores())
     shared = without_rows(described, summarize(described, source, runner))
     if path is not None:
         shared.save(path)

@@ -6,7 +6,6 @@ numbers, ``manifest.json`` the format version, the columns and the SHA-256 of th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from mixedflow.crossproducts.types import (
     PairSums,
 )
 from mixedflow.data.atomic import atomic_folder
+from mixedflow.data.fingerprint import sha256_of_file
 from mixedflow.design.types import DesignInfo, FactorDesign, Pilots
 from mixedflow.errors import StoredFileError, listing
 
@@ -40,7 +40,7 @@ def save_crossproducts(sums: CrossProducts, folder: Path | str) -> None:
         manifest = {
             "format": "mixedflow-crossproducts",
             "format_version": FORMAT_VERSION,
-            "arrays_sha256": _sha256(place / "arrays.npz"),
+            "arrays_sha256": sha256_of_file(place / "arrays.npz"),
             "rows_in": sums.rows_in,
             "missing": dict(sums.missing),
             "info": info_to_json(sums.info),
@@ -65,7 +65,7 @@ def load_crossproducts(folder: Path | str) -> CrossProducts:
     path = folder / "arrays.npz"
     if not path.is_file():
         raise StoredFileError(f"cross-products '{folder}' have no arrays.npz; condense them again")
-    if _sha256(path) != manifest["arrays_sha256"]:
+    if sha256_of_file(path) != manifest["arrays_sha256"]:
         raise StoredFileError(
             f"cross-products '{folder}' are damaged: arrays.npz does not match the checksum in "
             "manifest.json; condense them again"
@@ -100,14 +100,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         )
     content: dict[str, Any] = manifest
     return content
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _arrays_of(sums: CrossProducts) -> dict[str, Any]:

@@ -40,12 +40,13 @@ def machine_budget(*, cores: int | None = None, memory: float | None = None) -> 
     cores : to count on; those that this process may use unless given
     memory : bytes in all; the machine's, or the control group's if that is less, unless given
     """
-    cores = _cores() if cores is None else cores
+    cores = usable_cores() if cores is None else cores
     memory = _memory() if memory is None else memory
     return Budget(FLOPS_A_CORE * cores, MEMORY_SHARE * memory)
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """Return the cores that this process may use: its affinity, not the machine's."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

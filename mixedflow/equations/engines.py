@@ -21,6 +21,12 @@ from mixedflow.design.types import Float, Int
 from mixedflow.equations.expand import positions
 from mixedflow.errors import FitError
 
+NOT_DEFINITE = (
+    "the mixed model equations are not positive definite; the columns' scales differ too much for "
+    "double precision"
+)
+"""What is said where a factorisation breaks down."""
+
 Parts = tuple[Float, ...]
 """One (L_f, q_f, r) array a factor: a matrix with r columns over all random effects."""
 
@@ -116,10 +122,7 @@ def batched_cholesky(A: Float) -> Float:
     try:
         return np.asarray(np.linalg.cholesky(A), dtype=np.float64)
     except np.linalg.LinAlgError as error:
-        raise FitError(
-            "the mixed model equations are not positive definite; the columns' scales differ too "
-            "much for double precision"
-        ) from error
+        raise FitError(NOT_DEFINITE) from error
 
 
 class GroupedEngine(Engine):
@@ -206,10 +209,7 @@ def dense_inverse(chol: Float) -> Float:
 def _dense_cholesky(M: Float) -> Float:
     chol, info = lapack.dpotrf(M, lower=1, clean=1)
     if info != 0:
-        raise FitError(
-            "the mixed model equations are not positive definite; the columns' scales differ too "
-            "much for double precision"
-        )
+        raise FitError(NOT_DEFINITE)
     result: Float = chol
     return result
 

@@ -136,12 +136,57 @@ def absorb(mme: MixedModelEquations, engine: Engine) -> tuple[Parts, Float]:
     )
     solved = engine.solve(right)
     p = mme.system.p
-    gram = np.empty((p + 1, p + 1))
-    gram[:p, :p], gram[:p, p], gram[p, :p] = mme.XtRX, mme.XtRy, mme.XtRy
-    gram[p, p] = mme.ytRy
+    gram = mme.precision * fixed_gram(mme.system)
     for R, H in zip(right, solved, strict=True):
         gram -= R.reshape(-1, p + 1).T @ H.reshape(-1, p + 1)
     return solved, gram
+
+
+def fixed_gram(system: ModelSystem) -> Float:
+    """Return [X y]'B[X y], (p + 1, p + 1)."""
+    p = system.p
+    gram = np.empty((p + 1, p + 1))
+    gram[:p, :p], gram[:p, p], gram[p, :p] = system.XtBX, system.XtBy, system.XtBy
+    gram[p, p] = system.ytBy
+    return gram
+
+
+@dataclass(frozen=True, slots=True)
+class FixedSolution:
+    """What is left once the random effects are absorbed, solved.
+
+    Attributes
+    ----------
+    beta : (p,); S_inverse : (p, p), inverse of X'V^-1X
+    logdet : log|X'V^-1X|; ypy : y'Py
+    """
+
+    beta: Float
+    S_inverse: Float
+    logdet: float
+    ypy: float
+
+
+def solve_fixed(gram: Float) -> FixedSolution:
+    """Return beta-hat, (X'V^-1X)^-1, log|X'V^-1X| and y'Py from [X y]'V^-1[X y], (p + 1, p + 1).
+
+    Raises
+    ------
+    FitError
+        if X'V^-1X is not positive definite.
+    """
+    p = gram.shape[0] - 1
+    try:
+        chol = cho_factor(gram[:p, :p], lower=True)
+    except np.linalg.LinAlgError as error:
+        raise FitError("X'V^-1X is not positive definite; fixed effects are collinear") from error
+    beta = cho_solve(chol, gram[:p, p])
+    return FixedSolution(
+        beta=beta,
+        S_inverse=cho_solve(chol, np.eye(p)),
+        logdet=float(2.0 * np.log(np.diagonal(chol[0])).sum()),
+        ypy=float(gram[p, p] - gram[:p, p] @ beta),
+    )
 
 
 def solve_mme(mme: MixedModelEquations, engine_of: MakeEngine) -> MmeSolution:
@@ -155,21 +200,17 @@ def solve_mme(mme: MixedModelEquations, engine_of: MakeEngine) -> MmeSolution:
     engine = engine_of(mme.random)
     solved, gram = absorb(mme, engine)
     p = mme.system.p
-    try:
-        chol = cho_factor(gram[:p, :p], lower=True)
-    except np.linalg.LinAlgError as error:
-        raise FitError("X'V^-1X is not positive definite; fixed effects are collinear") from error
-    beta = cho_solve(chol, gram[:p, p])
+    fixed = solve_fixed(gram)
     return MmeSolution(
         mme=mme,
         engine=engine,
-        beta=beta,
-        b=tuple(H[:, :, p] - H[:, :, :p] @ beta for H in solved),
+        beta=fixed.beta,
+        b=tuple(H[:, :, p] - H[:, :, :p] @ fixed.beta for H in solved),
         absorbed=tuple(H[:, :, :p] for H in solved),
-        S_inverse=cho_solve(chol, np.eye(p)),
+        S_inverse=fixed.S_inverse,
         logdet_random=engine.logdet,
-        logdet_fixed=float(2.0 * np.log(np.diagonal(chol[0])).sum()),
-        ypy=float(gram[p, p] - gram[:p, p] @ beta),
+        logdet_fixed=fixed.logdet,
+        ypy=fixed.ypy,
     )
 
 

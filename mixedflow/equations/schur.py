@@ -15,6 +15,7 @@ from scipy.sparse import csr_array, hstack
 
 from mixedflow.design.types import Float, Int
 from mixedflow.equations.engines import (
+    NOT_DEFINITE,
     DenseEngine,
     Engine,
     Parts,
@@ -56,10 +57,7 @@ class SchurEngine(Engine):
         S = dense_matrix(self._rest) - (self._B.T @ self._F).toarray()
         self._S_chol, info = lapack.dpotrf(S, lower=1, clean=1)
         if info != 0:
-            raise FitError(
-                "the mixed model equations are not positive definite; the columns' scales differ "
-                "too much for double precision"
-            )
+            raise FitError(NOT_DEFINITE)
         self._S_inverse: Float | None = None
         self._pair_values: dict[int, Float] = {}
 

@@ -19,10 +19,10 @@ from mixedflow.crossproducts.levels import LevelArrays, Span
 from mixedflow.design.types import Float
 from mixedflow.equations.engines import dense_matrix, stack
 from mixedflow.equations.expand import expanded, expanded_diagonal
-from mixedflow.equations.mme import MixedModelEquations
+from mixedflow.equations.mme import MixedModelEquations, fixed_gram
 from mixedflow.equations.sparse import SparseEngine
 from mixedflow.estimation.driver import FitState, TraceRow
-from mixedflow.estimation.grouped import GroupedEvaluation, GroupedSolution, fixed_gram
+from mixedflow.estimation.grouped import GroupedEvaluation, GroupedSolution
 from mixedflow.estimation.likelihood import Evaluation
 
 DENSE_LIMIT = 1_500
@@ -200,8 +200,7 @@ def _right_sides(mme: MixedModelEquations) -> Float:
 
 def _reduced(mme: MixedModelEquations, right: Float, solved: Float) -> tuple[float, float]:
     """Return log|X'V^-1X| and y'Py by LU of the absorbed equations."""
-    gram = np.block([[mme.XtRX, mme.XtRy[:, None]], [mme.XtRy[None, :], np.array([[mme.ytRy]])]])
-    return _by_lu(gram - right.T @ solved)
+    return _by_lu(mme.precision * fixed_gram(mme.system) - right.T @ solved)
 
 
 def _by_lu(gram: Float) -> tuple[float, float]:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 from mixedflow.covariance.base import CovarianceStructure
 from mixedflow.crossproducts.levels import LevelArrays, LevelStore, LocalLevels, Span
 from mixedflow.design.types import Float
-from mixedflow.equations.mme import factor_matrices
+from mixedflow.equations.engines import NOT_DEFINITE
+from mixedflow.equations.mme import factor_matrices, fixed_gram, solve_fixed
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import FitError
 from mixedflow.estimation.evaluation import FreeEntry
@@ -97,40 +97,23 @@ def solve_grouped(
     only = system.factors[0]
     F = factor_matrices(system, term_factors(system, params))[0]
     T, f = np.ascontiguousarray(only.basis @ F), 1.0 / params.sigma2
-    p = system.p
     logdet, lower = levels.total(Absorption((T, f)))
     gram = lower + np.tril(lower, -1).T + f * fixed_gram(system)
     if not np.isfinite(logdet):
-        raise FitError(
-            "the mixed model equations are not positive definite; the columns' scales differ too "
-            "much for double precision"
-        )
-    try:
-        chol = cho_factor(gram[:p, :p], lower=True)
-    except np.linalg.LinAlgError as error:
-        raise FitError("X'V^-1X is not positive definite; fixed effects are collinear") from error
-    beta = cho_solve(chol, gram[:p, p])
+        raise FitError(NOT_DEFINITE)
+    fixed = solve_fixed(gram)
     return GroupedSolution(
         system=system,
         levels=levels,
         factor=F,
         loading=T,
         precision=f,
-        beta=beta,
-        S_inverse=cho_solve(chol, np.eye(p)),
+        beta=fixed.beta,
+        S_inverse=fixed.S_inverse,
         logdet_random=float(logdet),
-        logdet_fixed=float(2.0 * np.log(np.diagonal(chol[0])).sum()),
-        ypy=float(gram[p, p] - gram[:p, p] @ beta),
+        logdet_fixed=fixed.logdet,
+        ypy=fixed.ypy,
     )
-
-
-def fixed_gram(system: ModelSystem) -> Float:
-    """Return [X y]'B[X y], (p + 1, p + 1)."""
-    p = system.p
-    gram = np.empty((p + 1, p + 1))
-    gram[:p, :p], gram[:p, p], gram[p, :p] = system.XtBX, system.XtBy, system.XtBy
-    gram[p, p] = system.ytBy
-    return gram
 
 
 @dataclass(frozen=True, slots=True)

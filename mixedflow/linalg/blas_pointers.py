@@ -24,7 +24,6 @@ from mixedflow.linalg.arrays import IntArray
 from mixedflow.linalg.jit import compiled
 
 LEFT, RIGHT, LOWER, PLAIN, TRANSPOSED = (ord(letter) for letter in "LRLNT")
-MAX_DIMENSION = 2**31 - 1  # SciPy's interface counts with 32-bit integers
 
 # order of the addresses in routines()
 DGEMM, DSYRK, DTRSM, DSYMM, DPOTRF, DPOTRI = range(6)

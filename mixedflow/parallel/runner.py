@@ -6,7 +6,6 @@ Dask is imported only when a runner needs it; the default runner never does.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -165,9 +164,7 @@ MOST_THREADS = 8
 """Threads that are taken unasked; each has a partition or two in memory."""
 
 
-def own_runner(n_partitions: int) -> Runner:
+def own_runner(n_partitions: int, cores: int) -> Runner:
     """Return the runner of a process that was given none: its cores, if there is work for them."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     workers = min(cores, n_partitions, MOST_THREADS)
     return Runner("threads", workers=workers) if workers > 1 else SYNCHRONOUS
