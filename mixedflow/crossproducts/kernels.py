@@ -1,13 +1,15 @@
 """Compiled per-row loops of condensing; their NumPy twins stand in ``twins.py``.
 
 Stands at "Condensing" in ``docs/algorithm.md``. Imported only when a partition is large enough,
-because the import itself costs more than a small fit.
+because the import itself costs more than a small fit. Sums are in no order of the rows, so those
+of a later row are asked for beforehand.
 """
 
 from __future__ import annotations
 
 from mixedflow.design.types import Float, Int
 from mixedflow.linalg.jit import compiled
+from mixedflow.linalg.prefetch import fetch_sums
 
 
 @compiled
@@ -18,7 +20,9 @@ def accumulate_factor(codes: Int, Z: Float, XY: Float, w: Float, sums: Float) ->
     """
     n, Q = Z.shape
     width = XY.shape[1]
+    by_level = sums.reshape(len(sums), Q * (Q + width))
     for i in range(n):
+        fetch_sums(by_level, codes, i)
         own = sums[codes[i]]
         for a in range(Q):
             za = Z[i, a] * w[i]
@@ -37,7 +41,9 @@ def accumulate_within(codes: Int, inside: Int, XY: Float, w: Float, sums: Float)
     """
     n, width = XY.shape
     Q = len(inside)
+    by_level = sums.reshape(len(sums), Q * width)
     for i in range(n):
+        fetch_sums(by_level, codes, i)
         own = sums[codes[i]]
         for a in range(Q):
             za = XY[i, inside[a]] * w[i]
@@ -53,7 +59,9 @@ def accumulate_pair(codes: Int, Zf: Float, Zh: Float, w: Float, ZtBZ: Float) -> 
     """
     n, Qf = Zf.shape
     Qh = Zh.shape[1]
+    by_pair = ZtBZ.reshape(len(ZtBZ), Qf * Qh)
     for i in range(n):
+        fetch_sums(by_pair, codes, i)
         g = codes[i]
         for a in range(Qf):
             za = Zf[i, a] * w[i]
@@ -69,6 +77,7 @@ def accumulate_group(codes: Int, XY: Float, w: Float, sums: Float) -> None:
     """
     n, width = XY.shape
     for i in range(n):
+        fetch_sums(sums, codes, i)
         own = sums[codes[i]]
         at = 0
         for a in range(width):
