@@ -13,7 +13,14 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from mixedflow.crossproducts.types import ONLY_KEY, CrossProducts, FactorSums, KeyedSums
-from mixedflow.crossproducts.work import Among, FactorWork, GroupWork, PairWork, StoredColumn
+from mixedflow.crossproducts.work import (
+    Among,
+    FactorWork,
+    GroupWork,
+    PairWork,
+    Split,
+    StoredColumn,
+)
 from mixedflow.design.types import DesignBlock, DesignColumns, DesignInfo, Float, Int
 
 COMPILE_ABOVE = 1_500_000
@@ -138,7 +145,7 @@ class _Work:
         groups = None
         if self._grouped is not None and self._grouped[0] == f:
             groups = self._grouped[1].sums()
-        return self.factors[f].sums(self.P, groups)
+        return self.factors[f].sums(self.P, groups, self._add.split)
 
     def add_rows(self, rows: slice) -> None:
         """Add the sums of a stretch of rows."""
@@ -204,13 +211,20 @@ class _Kernels(NamedTuple):
     within: Callable[[Int, Int, Float, Float, Float], None]
     pair: Callable[[Int, Float, Float, Float, Float], None]
     group: Callable[[Int, Float, Float, Float], None]
+    split: Split
 
 
 def _kernels(*, compiled: bool) -> _Kernels:
     if not compiled:
         from mixedflow.crossproducts import twins
 
-        return _Kernels(twins.factor_twin, twins.within_twin, twins.pair_twin, twins.group_twin)
+        return _Kernels(
+            twins.factor_twin,
+            twins.within_twin,
+            twins.pair_twin,
+            twins.group_twin,
+            twins.split_twin,
+        )
     from mixedflow.crossproducts import kernels
 
     return _Kernels(
@@ -218,4 +232,5 @@ def _kernels(*, compiled: bool) -> _Kernels:
         kernels.accumulate_within,
         kernels.accumulate_pair,
         kernels.accumulate_group,
+        kernels.split_sums,
     )

@@ -85,3 +85,22 @@ def accumulate_group(codes: Int, XY: Float, w: Float, sums: Float) -> None:
             for b in range(a, width):
                 own[at] += weighted * XY[i, b]
                 at += 1
+
+
+@compiled
+def split_sums(sums: Float, places: Int, first: int, ZtBZ: Float, ZtBX: Float, ZtBy: Float) -> None:
+    """Write Z'B[Z X y] of every level into three arrays, Z'BZ symmetric to the last bit.
+
+    Shapes: sums (m, Q, ...) with Z's columns at ``places`` (Q,), those of X and y from ``first``;
+    ZtBZ (m, Q, Q), ZtBX (m, Q, P), ZtBy (m, Q, t).
+    """
+    m, Q, P = ZtBX.shape
+    t = ZtBy.shape[2]
+    for i in range(m):
+        for a in range(Q):
+            for b in range(Q):
+                ZtBZ[i, a, b] = 0.5 * (sums[i, a, places[b]] + sums[i, b, places[a]])
+            for c in range(P):
+                ZtBX[i, a, c] = sums[i, a, first + c]
+            for c in range(t):
+                ZtBy[i, a, c] = sums[i, a, first + P + c]

@@ -43,3 +43,11 @@ def group_twin(codes: Int, XY: Float, w: Float, sums: Float) -> None:
         for b in range(a, width):
             sums[:, at] += np.bincount(codes, weighted * XY[:, b], m)
             at += 1
+
+
+def split_twin(sums: Float, places: Int, first: int, ZtBZ: Float, ZtBX: Float, ZtBy: Float) -> None:
+    """Write Z'B[Z X y] of every level, (m, Q, ...), into three arrays, Z'BZ symmetric."""
+    P = ZtBX.shape[2]
+    Z = sums[:, :, places]
+    ZtBZ[:] = 0.5 * (Z + Z.transpose(0, 2, 1))
+    ZtBX[:], ZtBy[:] = sums[:, :, first : first + P], sums[:, :, first + P :]

@@ -5,6 +5,7 @@ Stands at "Condensing" in ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,9 @@ class Among(NamedTuple):
 StoredColumn = tuple[Pieces, float, float]
 """A column's factors, its shift and its scale."""
 
+Split = Callable[[Float, Int, int, Float, Float, Float], None]
+"""What writes the products of a factor into Z'BZ, Z'BX and Z'By."""
+
 
 class FactorWork:
     """Sums of one grouping factor over the levels that occur in the partition."""
@@ -36,14 +40,15 @@ class FactorWork:
         extra = Q if among.inside is None else 0
         self.products = np.zeros((m, Q, extra + among.width))
 
-    def sums(self, P: int, groups: GroupSums | None) -> FactorSums:
+    def sums(self, P: int, groups: GroupSums | None, split: Split) -> FactorSums:
         """Return them, Z, X and y apart."""
-        Q = len(self.columns)
-        XY = self.products if self.inside is not None else self.products[:, :, Q:]
-        Z = self.products[:, :, :Q] if self.inside is None else XY[:, :, self.inside]
-        symmetric = 0.5 * (Z + Z.transpose(0, 2, 1))
-        ZtBX, ZtBy = np.ascontiguousarray(XY[:, :, :P]), np.ascontiguousarray(XY[:, :, P:])
-        return FactorSums(self.levels, symmetric, ZtBX, ZtBy, groups)
+        m, Q, width = self.products.shape
+        first = 0 if self.inside is not None else Q
+        places = self.inside if self.inside is not None else np.arange(Q)
+        ZtBZ, ZtBX = np.empty((m, Q, Q)), np.empty((m, Q, P))
+        ZtBy = np.empty((m, Q, width - first - P))
+        split(self.products, places, first, ZtBZ, ZtBX, ZtBy)
+        return FactorSums(self.levels, ZtBZ, ZtBX, ZtBy, groups)
 
 
 class PairWork:
