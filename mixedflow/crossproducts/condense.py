@@ -8,6 +8,7 @@ small data never wait for a compiler. Both give the same sums up to rounding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -74,6 +75,12 @@ def condense_columns(
     CrossProducts
         of the stored columns ``(column - shift) / scale`` (DESIGN 3.1, "Shift first").
     """
+    if columns.coded:
+        from mixedflow.crossproducts.coded import condense_coded, written_out
+
+        if by_group is None:
+            return condense_coded(columns, info, partial(condense_columns, kernel=kernel))
+        columns = written_out(columns)
     n = columns.n
     numbers = n * (len(columns.x) + len(columns.y) + sum(len(z) for z in columns.z))
     compiled = kernel == "numba" or (kernel == "auto" and numbers > COMPILE_ABOVE)

@@ -220,9 +220,10 @@ class Rows:
 
     def pieces(self, column: Column) -> Pieces:
         """Return the factors of a column as they are stored: no copy of a plain number column."""
-        return tuple(self._piece(piece) for piece in column.pieces)
+        return tuple(self.piece(piece) for piece in column.pieces)
 
-    def _piece(self, piece: Piece) -> Any:
+    def piece(self, piece: Piece) -> Any:
+        """Return one factor of a column as it is stored."""
         expression = piece.expression
         if expression.kind == "column" and not self.learned.is_category(expression):
             return stored_numbers(self.table.column(expression.names[0]))

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from mixedflow.design.arrow import Mask, PartitionPlace, as_arrow, not_numbers, storage_kind
+from mixedflow.design.coded import plan_coded
 from mixedflow.design.columns import Column, Rows
 from mixedflow.design.learn import chosen_columns, complete_rows
 from mixedflow.design.levels import LevelIndex, LevelSet, combined_key
@@ -57,6 +58,7 @@ class Encoder:
         self.schema = schema
         self._learned = schema.learned
         self._plan = plan_design(spec, self._learned)
+        self._coded = plan_coded(self._plan.x, self._learned)
         self._indices = {name: LevelIndex(levels) for name, levels in schema.levels.items()}
         self._keys = {n: LevelIndex(LevelSet("int", k)) for n, k in schema.keys.items()}
         self.info: DesignInfo = self._design_info()
@@ -129,6 +131,7 @@ class Encoder:
     def columns(self, table: pa.Table, *, where: PartitionPlace | None = None) -> DesignColumns:
         """Encode a partition without any matrix: the factors of every column, as they are stored.
 
+        Columns of categories with many levels are not even that, but :class:`CodedColumns`.
         Finiteness is not looked at; sums of the columns show whether :meth:`encode` has to say which
         row it is.
         """
@@ -136,13 +139,14 @@ class Encoder:
         offset = self._offset(check)
         return DesignColumns(
             n=check.rows.n,
-            x=tuple(check.rows.pieces(column) for column in self._plan.x),
+            x=tuple(check.rows.pieces(self._plan.x[k]) for k in self._coded.plain),
             y=(self._response(check, offset)[:, 0],),
             z=tuple(tuple(check.rows.pieces(c) for c in columns) for columns in self._plan.z),
             codes=self._codes(check, "error"),
             weights=self._weights(check),
             rows_in=table.num_rows,
             missing=missing,
+            coded=tuple(term.of(check.rows) for term in self._coded.terms),
         )
 
     def _opened(

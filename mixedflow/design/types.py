@@ -130,19 +130,60 @@ Pieces = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class LevelContrasts:
+    """Contrast matrix C, (L, c), of a category with many levels; most of its rows have one 1.
+
+    Treatment coding has nothing else but its base, sum coding one row of -1; others are dense.
+
+    Attributes
+    ----------
+    column : (L,) the column in which a level's only entry, 1, stands; -1 where its row is another
+    dense : levels whose rows are neither that nor zero
+    rows : (len(dense), c) these rows
+    """
+
+    column: Int
+    dense: Int
+    rows: Float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedColumns:
+    """Columns of X that are a category's contrasts times one number a row: kept as level codes.
+
+    Column k is ``C[codes, k] * product(pieces)``.
+
+    Attributes
+    ----------
+    category : the categorical expression; columns of the same one have the same codes
+    places : (c,) where the columns stand in X
+    contrasts : C
+    codes : (n,) level codes
+    pieces : factors of the number; none is 1
+    """
+
+    category: str
+    places: Int
+    contrasts: LevelContrasts
+    codes: Int
+    pieces: Pieces
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class DesignColumns:
     """One partition's columns before they are multiplied out, rows with missing values left out.
 
     Attributes
     ----------
     n : rows
-    x : factors of every column of X
+    x : factors of every column of X that is not among the coded ones
     y : one (n,) array a trait, less its offset
     z : for every grouping factor the factors of its columns
     codes : one (n,) array of level indices a factor
     weights : (n,) known weights, or None
     rows_in : rows of the partition before missing values were dropped
     missing : column -> number of rows dropped in which it was missing
+    coded : columns of X that are known by level codes
     """
 
     n: int
@@ -153,3 +194,4 @@ class DesignColumns:
     weights: Float | None
     rows_in: int
     missing: dict[str, int]
+    coded: tuple[CodedColumns, ...] = ()
