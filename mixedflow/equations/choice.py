@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from mixedflow.equations.budget import Budget, machine_budget
 from mixedflow.equations.engines import (
     DenseEngine,
@@ -27,6 +29,7 @@ from mixedflow.equations.iterative import (
 from mixedflow.equations.schur import SchurEngine
 from mixedflow.equations.sparse import SparseEngine, SparsePattern
 from mixedflow.errors import UnsupportedError, listing
+from mixedflow.linalg.complement import HEAVY
 from mixedflow.linalg.separators import front_estimate
 
 SMALL = 300
@@ -35,8 +38,20 @@ SMALL = 300
 EASY_REST = 500
 """Order of a dense Schur complement below which nothing else is looked at."""
 
-SPARSE_PENALTY = 0.5
-"""Time of a flop of the sparse engine over that of one of the dense route (measured)."""
+SPARSE_PENALTY = 1.7
+"""Time of a flop of the sparse engine over that of one of LAPACK (measured where supernodes are wide)."""
+
+MEETING_COST = 250.0
+"""Time of writing and reading the entry of S of two levels that meet at a third, in LAPACK's flops."""
+
+EVALUATIONS = 4
+"""Evaluations that an ordering has to pay for itself in."""
+
+ORDERING_COST = 1e5
+"""Time of ordering and analysing a pair of levels, in LAPACK's flops (measured)."""
+
+ENGINES_ALIVE = 2
+"""Factorisations that are held at a time: where the driver stands, and where it tries."""
 
 PCG_STEPS = 40
 """Multiplications a probe and iteration, log-determinant and traces together."""
@@ -61,6 +76,7 @@ class EnginePlan:
     bytes : memory of the factor and its work space
     why : the choice in a clause
     make : factorises matrices of the pattern
+    cost : predicted time of the same, in flops of LAPACK; zero where nothing is compared
     """
 
     name: str
@@ -68,6 +84,7 @@ class EnginePlan:
     bytes: float
     why: str
     make: MakeEngine = field(repr=False, compare=False)
+    cost: float = field(default=0.0, compare=False)
 
     @property
     def engine(self) -> type[Engine]:
@@ -130,7 +147,8 @@ def predict_engine(shapes: tuple[tuple[int, int], ...], n_pairs: int) -> EngineP
     if sum(sizes) <= SMALL:
         return _plan_dense(empty)
     if sum(sizes) - max(sizes) <= EASY_REST:
-        return _plan_schur(empty, n_pairs)
+        meetings = float(n_pairs) ** 2 / max(L for L, _ in shapes)
+        return _schur_plan(shapes, meetings, 0.0, n_pairs, SchurEngine)
     entries = float(n_pairs * max(q for _, q in shapes) ** 2)
     why = "or schur, or pcg, once the pairs of levels are known"
     return EnginePlan("sparse", 60.0 * entries, 200.0 * entries, why, SparseEngine)
@@ -151,7 +169,8 @@ def _cheapest(
     if sum(sizes) <= SMALL:
         return _plan_dense(pattern)
     schur = _plan_schur(pattern)
-    if sum(sizes) - max(sizes) <= EASY_REST:
+    easy = sum(sizes) - max(sizes) <= EASY_REST
+    if easy or (_allows(budget, schur) and _not_worth_ordering(pattern, schur)):
         return schur
     if not _allows(budget, schur) and _hopeless(pattern, budget):
         return _plan_pcg(pattern, iterative)
@@ -159,7 +178,7 @@ def _cheapest(
     affordable = [plan for plan in both if _allows(budget, plan)]
     if not affordable:
         return _plan_pcg(pattern, iterative)
-    return min(affordable, key=_predicted_time)
+    return min(affordable, key=lambda plan: plan.cost)
 
 
 def _allows(budget: Budget, plan: EnginePlan) -> bool:
@@ -168,13 +187,20 @@ def _allows(budget: Budget, plan: EnginePlan) -> bool:
 
 def _hopeless(pattern: RandomPattern, budget: Budget) -> bool:
     """Say whether any order of elimination ends in a front beyond the budget."""
-    met = IterativePattern(pattern)
-    front = FRONT_SHARE * front_estimate(met.pointers, met.columns, met.starts[-1])
+    front = _least_front(pattern)
     return front**3 > budget.flops or 8.0 * front**2 > budget.bytes
 
 
-def _predicted_time(plan: EnginePlan) -> float:
-    return plan.flops * (SPARSE_PENALTY if plan.name == "sparse" else 1.0)
+def _not_worth_ordering(pattern: RandomPattern, schur: EnginePlan) -> bool:
+    """Say whether the sparse engine cannot make up for the time that its ordering takes."""
+    gain = schur.cost - SPARSE_PENALTY * _least_front(pattern) ** 3
+    return EVALUATIONS * gain <= ORDERING_COST * pattern.n_pairs
+
+
+def _least_front(pattern: RandomPattern) -> float:
+    """Return the order of a front that no order of elimination can do without."""
+    met = IterativePattern(pattern)
+    return FRONT_SHARE * front_estimate(met.pointers, met.columns, met.starts[-1])
 
 
 def _plan_grouped(pattern: RandomPattern) -> EnginePlan:
@@ -189,14 +215,34 @@ def _plan_dense(pattern: RandomPattern) -> EnginePlan:
     return EnginePlan("dense", float(total) ** 3, 24.0 * total**2, "a small system", make)
 
 
-def _plan_schur(pattern: RandomPattern, n_pairs: int | None = None) -> EnginePlan:
-    sizes = [L * q for L, q in pattern.shapes]
-    rest, width = sum(sizes) - max(sizes), max(q for _, q in pattern.shapes)
-    entries = (pattern.n_pairs if n_pairs is None else n_pairs) * width**2
-    flops = 3.0 * sum(L * q**3 for L, q in pattern.shapes) + rest**3 + 4.0 * entries * rest
-    why = f"the largest factor is eliminated, {rest:,} effects of the others are dense"
+def _plan_schur(pattern: RandomPattern) -> EnginePlan:
+    lists = IterativePattern(pattern)
+    met = np.diff(lists.pointers).astype(np.float64)
+    light = met[met <= HEAVY * lists.starts[-1]]
+    dense = 3.0 * (len(met) - len(light)) * lists.starts[-1] ** 2
+    make = SchurEngine.of(lists)
+    return _schur_plan(pattern.shapes, float((light**2).sum()), dense, pattern.n_pairs, make)
+
+
+def _schur_plan(
+    shapes: tuple[tuple[int, int], ...],
+    meetings: float,
+    dense: float,
+    n_pairs: int,
+    make: MakeEngine,
+) -> EnginePlan:
+    """Return the plan; ``meetings`` is sum_l k_l^2, level l meeting k_l columns, ``dense`` flops beside."""
+    sizes = [L * q for L, q in shapes]
+    rest, width = sum(sizes) - max(sizes), max(q for _, q in shapes)
+    flops = 3.0 * sum(L * q**3 for L, q in shapes) + float(rest) ** 3 + width * dense
+    flops += 4.0 * width * meetings
     return EnginePlan(
-        "schur", flops, 24.0 * rest**2 + 48.0 * entries, why, SchurEngine.factory(pattern)
+        "schur",
+        flops,
+        ENGINES_ALIVE * 8.0 * rest**2 + 48.0 * n_pairs * width**2,
+        f"the largest factor is eliminated, {rest:,} effects of the others are dense",
+        make,
+        cost=flops + MEETING_COST * meetings,
     )
 
 
@@ -210,6 +256,7 @@ def _plan_sparse(pattern: RandomPattern) -> EnginePlan:
         float(cost.peak_bytes),
         why,
         lambda matrix: SparseEngine(matrix, shared),
+        cost=SPARSE_PENALTY * 3.0 * cost.flops,
     )
 
 

@@ -75,8 +75,10 @@ class IterativePattern:
 
     def _coupled(self, pattern: RandomPattern) -> None:
         rows, columns = [], []
+        self._met: list[int] = []
         for h, start, (_, r) in zip(self.others, self.starts, self.rest, strict=False):
             at, met = self._meeting(pattern.pairs, h)
+            self._met.append(len(at))
             rows.append(np.repeat(at, r))
             columns.append((start + met[:, None] * r + np.arange(r)).ravel())
         row = np.concatenate(rows)
@@ -132,6 +134,19 @@ class IterativePattern:
             coupling=np.ascontiguousarray(joined if self.order is None else joined[self.order]),
             others=self._inner_matrix(values),
         )
+
+    def pair_values(self, met: Float) -> dict[int, Float]:
+        """Return values at the entries of B, (nnz, q), as (m, q, r) a factor: :meth:`matrix` undone."""
+        plain = met
+        if self.order is not None:
+            plain = np.empty_like(met)
+            plain[self.order] = met
+        out, start = {}, 0
+        for h, count, (_, r) in zip(self.others, self._met, self.rest, strict=True):
+            piece = plain[start : start + count * r].reshape(count, r, -1)
+            out[h] = piece.transpose(0, 2, 1)
+            start += count * r
+        return out
 
     def _inner_matrix(self, values: RandomMatrix) -> csr_array | None:
         if self._inner_at is None:

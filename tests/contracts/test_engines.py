@@ -7,6 +7,8 @@ cannot do are left out by ``plan_engine``'s own verdict. All errors are relative
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from mixedflow.equations.choice import ENGINES, plan_engine, predict_engine
 from mixedflow.equations.engines import RandomMatrix, RandomPattern, stack, unstack
 from mixedflow.errors import FitError, UnsupportedError
 from mixedflow.estimation.control import SOLVERS
+from mixedflow.linalg.complement import DenseComplement
 
 # name -> (levels, columns) a factor, share of the pairs of levels that meet
 SYSTEMS: dict[str, tuple[tuple[tuple[int, int], ...], float]] = {
@@ -202,19 +205,38 @@ def test_an_indefinite_matrix_is_refused(engine):
         ENGINES[engine](RandomMatrix(broken, matrix.pairs)).logdet  # noqa: B018 - may be lazy
 
 
-def test_stretches_of_the_schur_engine_do_not_matter(monkeypatch):
+@systems
+@pytest.mark.parametrize("heavy", [1.0, 0.3, 0.0], ids=["all light", "both", "all heavy"])
+def test_the_loops_of_the_schur_engine_agree(system, heavy, monkeypatch):
     from mixedflow.equations import schur
+    from mixedflow.linalg import complement
 
-    matrix = random_matrix("three, the middle largest")
-    whole = schur.SchurEngine(matrix)
-    monkeypatch.setattr(schur, "STRETCH", 1)
-    pieces = schur.SchurEngine(matrix)
-    for left, right in zip(whole.inverse_diagonal(), pieces.inverse_diagonal(), strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-14, atol=1e-15)
+    matrix = random_matrix(system)
+    if len(matrix.shapes) < 2:
+        pytest.skip("nothing is left to be dense")
+    found = []
+    for compiled, share in ((False, 1.0), (True, heavy)):
+        chosen = functools.partial(DenseComplement, compiled=compiled)
+        monkeypatch.setattr(complement, "HEAVY", share)
+        monkeypatch.setattr(complement, "STRETCH", 100)
+        monkeypatch.setattr(schur, "DenseComplement", chosen)
+        found.append(schur.SchurEngine(matrix))
+        found[-1].inverse_diagonal()
+    plain, loops = found
+    assert loops.logdet == pytest.approx(plain.logdet, rel=1e-13)
+    for left, right in zip(loops.inverse_diagonal(), plain.inverse_diagonal(), strict=True):
+        close(left, right)
     for key in matrix.pairs:
-        np.testing.assert_allclose(
-            whole.inverse_pairs(key), pieces.inverse_pairs(key), rtol=1e-14, atol=1e-15
-        )
+        close(loops.inverse_pairs(key), plain.inverse_pairs(key))
+
+
+@systems
+def test_the_schur_engine_solves_after_it_has_inverted(system):
+    """The inverse takes the factor's place; solutions are then products with it."""
+    solver, matrix, M, _ = set_up("schur", system)
+    solver.inverse_diagonal()
+    right = tuple(np.ones((L, q, 2)) for L, q in matrix.shapes)
+    close(stack(solver.solve(right)), np.linalg.solve(M, stack(right)))
 
 
 def test_stack_and_unstack():

@@ -1,0 +1,186 @@
+"""M = [N B; B' D] with N eliminated and S = D - B'N^-1B written down, factorised and inverted in place.
+
+Serves "Crossed and nested factors" of ``docs/algorithm.md``. One triangle of one array of the order of S
+is all the memory there is: it holds S, then its Cholesky factor, then S^-1. Only where M itself has
+entries is M^-1 read from it: level by level, or by products of matrices for the few levels that meet
+a good share of D's columns and would take most of the time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import blas, lapack
+
+from mixedflow.linalg.arrays import FloatArray, IntArray
+from mixedflow.linalg.eliminated import EliminatedMatrix, SchurComplement
+from mixedflow.linalg.errors import NotPositiveDefinite
+
+HEAVY = 0.1
+"""Share of D's columns that a part of N meets from which on it is taken as dense (measured)."""
+
+STRETCH = 1 << 22
+"""Numbers of dense rows of B that are held at a time."""
+
+
+class DenseComplement:
+    """M by elimination of N and LAPACK on S.
+
+    Attributes
+    ----------
+    matrix : M
+    logdet : log|N| + log|S|
+
+    Raises
+    ------
+    NotPositiveDefinite
+        with the column of S that breaks down.
+    """
+
+    def __init__(
+        self, matrix: EliminatedMatrix, *, compiled: bool | None = None, threads: int = 1
+    ) -> None:
+        self.matrix = matrix
+        self._schur = SchurComplement(matrix, compiled=compiled, threads=threads)
+        self._S = self._written()
+        # the transpose of a C-ordered array is what LAPACK calls column-major: nothing is copied
+        _, info = lapack.dpotrf(self._S.T, lower=1, clean=0, overwrite_a=1)
+        if info != 0:
+            raise NotPositiveDefinite(info - 1)
+        self.logdet = self._schur.head_logdet + float(2.0 * np.log(np.diagonal(self._S)).sum())
+        self._inverted = False
+
+    def solve(self, first: FloatArray, rest: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return M^-1 [first; rest] by its two parts, (L q, k) and (n, k)."""
+        reduced = self._schur.reduced(np.ascontiguousarray(first), rest)
+        if self._inverted:
+            solved = blas.dsymm(1.0, self._S.T, reduced, lower=1)
+        else:
+            solved, _ = lapack.dpotrs(self._S.T, reduced, lower=1)
+        x = np.ascontiguousarray(solved)
+        return self._schur.back(first, x), x
+
+    def inverse_entries(self, rows: IntArray, columns: IntArray) -> FloatArray:
+        """Return entries of S^-1, which are those of M^-1 outside the eliminated part."""
+        self._invert()
+        found: FloatArray = self._S[np.minimum(rows, columns), np.maximum(rows, columns)]
+        return found
+
+    def inverse_parts(self) -> tuple[FloatArray, FloatArray]:
+        """Return the diagonal parts of M^-1 where N is, (L, q, q), and M^-1 where B is, (nnz, q)."""
+        self._invert()
+        matrix, inverse = self.matrix, self._schur.head_inverse
+        head, met = np.empty_like(inverse), np.empty_like(matrix.coupling)
+        if not self._schur.compiled:
+            read_inverse_twin(np.arange(len(head)), matrix, inverse, self._S, head, met)
+            return head, met
+        from mixedflow.linalg.complement_kernels import read_inverse, read_single
+
+        read = read_single if inverse.shape[1] == 1 else read_inverse
+        lists = matrix.pointers, matrix.columns, matrix.coupling
+        read(light_levels(matrix, len(self._S)), *lists, inverse, self._S, head, met)
+        for levels in heavy_levels(matrix, len(self._S)):
+            self._read_heavy(levels, head, met)
+        return head, met
+
+    def _read_heavy(self, levels: IntArray, head: FloatArray, met: FloatArray) -> None:
+        """Do what the compiled loops do for levels that meet many columns."""
+        matrix, inverse = self.matrix, self._schur.head_inverse[levels]
+        E = inverse @ dense_coupling(levels, matrix, len(self._S))
+        rows = E.reshape(-1, len(self._S))
+        ES = blas.dsymm(1.0, self._S.T, rows.T, lower=1).T.reshape(E.shape)
+        _keep_parts(levels, matrix, inverse + ES @ E.transpose(0, 2, 1), ES, head, met)
+
+    def _written(self) -> FloatArray:
+        matrix, inverse = self.matrix, self._schur.head_inverse
+        S = np.zeros((self._schur.order, self._schur.order))
+        start = 0
+        for part in matrix.parts:
+            M, r, _ = part.shape
+            at = start + np.arange(M)[:, None] * r + np.arange(r)
+            S[at[:, :, None], at[:, None, :]] = part
+            start += M * r
+        if matrix.others is not None:
+            entries = matrix.others.tocoo()
+            S[entries.row, entries.col] += entries.data
+        if not self._schur.compiled:
+            subtract_products_twin(np.arange(len(inverse)), matrix, inverse, S)
+            return S
+        from mixedflow.linalg.complement_kernels import subtract_products, subtract_single
+
+        subtract = subtract_single if inverse.shape[1] == 1 else subtract_products
+        lists = matrix.pointers, matrix.columns, matrix.coupling
+        subtract(light_levels(matrix, len(S)), *lists, inverse, S)
+        for levels in heavy_levels(matrix, len(S)):
+            root = np.linalg.cholesky(inverse[levels]).transpose(0, 2, 1)
+            rows = (root @ dense_coupling(levels, matrix, len(S))).reshape(-1, len(S))
+            blas.dsyrk(-1.0, rows.T, beta=1.0, c=S.T, lower=1, overwrite_c=1)
+        return S
+
+    def _invert(self) -> None:
+        if not self._inverted:
+            lapack.dpotri(self._S.T, lower=1, overwrite_c=1)
+            self._inverted = True
+
+
+def light_levels(matrix: EliminatedMatrix, order: int) -> IntArray:
+    """Return the parts of N that meet few of the columns of D."""
+    return np.flatnonzero(np.diff(matrix.pointers) <= HEAVY * order)
+
+
+def heavy_levels(matrix: EliminatedMatrix, order: int) -> list[IntArray]:
+    """Return the others, as many at a time as may be held as dense rows."""
+    levels = np.flatnonzero(np.diff(matrix.pointers) > HEAVY * order)
+    step = max(1, STRETCH // max(1, order * matrix.coupling.shape[1]))
+    return [levels[at : at + step] for at in range(0, len(levels), step)]
+
+
+def subtract_products_twin(
+    levels: IntArray, matrix: EliminatedMatrix, inverse: FloatArray, S: FloatArray
+) -> None:
+    """S -= B'N^-1B over some levels."""
+    B = dense_coupling(levels, matrix, len(S))
+    S -= np.einsum("lai,lab,lbj->ij", B, inverse[levels], B, optimize=True)
+
+
+def read_inverse_twin(
+    levels: IntArray,
+    matrix: EliminatedMatrix,
+    inverse: FloatArray,
+    S: FloatArray,
+    head: FloatArray,
+    met: FloatArray,
+) -> None:
+    """Set head to N^-1 + E S^-1 E' by parts, met to -(E S^-1)' at B's entries; E = N^-1 B, S holds S^-1."""
+    upper = np.triu(S)
+    E = inverse[levels] @ dense_coupling(levels, matrix, len(S))
+    ES = E @ (upper + np.triu(upper, 1).T)
+    _keep_parts(levels, matrix, inverse[levels] + ES @ E.transpose(0, 2, 1), ES, head, met)
+
+
+def _keep_parts(
+    levels: IntArray,
+    matrix: EliminatedMatrix,
+    parts: FloatArray,
+    ES: FloatArray,
+    head: FloatArray,
+    met: FloatArray,
+) -> None:
+    head[levels] = parts
+    number, entry = _entries(levels, matrix)
+    met[entry] = -ES[number, :, matrix.columns[entry]]
+
+
+def dense_coupling(levels: IntArray, matrix: EliminatedMatrix, order: int) -> FloatArray:
+    """Return the rows of B of some levels, (m, q, n)."""
+    B = np.zeros((len(levels), matrix.coupling.shape[1], order))
+    number, entry = _entries(levels, matrix)
+    B[number, :, matrix.columns[entry]] = matrix.coupling[entry]
+    return B
+
+
+def _entries(levels: IntArray, matrix: EliminatedMatrix) -> tuple[IntArray, IntArray]:
+    """Return the entries of B of some levels: which of the levels, and where in the list."""
+    starts, counts = matrix.pointers[levels], np.diff(matrix.pointers)[levels]
+    number = np.repeat(np.arange(len(levels)), counts)
+    within = np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return number, starts[number] + within
