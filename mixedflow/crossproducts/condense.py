@@ -7,12 +7,13 @@ small data never wait for a compiler. Both give the same sums up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from mixedflow.crossproducts.tiles import Tiles
 from mixedflow.crossproducts.types import ONLY_KEY, CrossProducts, FactorSums, KeyedSums
 from mixedflow.crossproducts.work import (
     Among,
@@ -20,7 +21,6 @@ from mixedflow.crossproducts.work import (
     GroupWork,
     PairWork,
     Split,
-    StoredColumn,
 )
 from mixedflow.design.types import DesignBlock, DesignColumns, DesignInfo, Float, Int
 
@@ -133,8 +133,10 @@ class _Work:
             for h in range(f + 1, len(self.factors))
         }
         self._add = _kernels(compiled=compiled)
-        self._room = [
-            np.empty((step, width)) for width in (self.width, *(len(z) for z in columns.z))
+        self._xy = Tiles(self.xy, step, compiled=compiled)
+        self._z = [
+            Tiles(factor.columns if factor.inside is None else (), step, compiled=compiled)
+            for factor in self.factors
         ]
         self._ones = np.ones(step)
         self._grouped: tuple[int, GroupWork] | None = None
@@ -156,7 +158,7 @@ class _Work:
 
     def add_rows(self, rows: slice) -> None:
         """Add the sums of a stretch of rows."""
-        XY = _tile(self.xy, rows, self._room[0])
+        XY = self._xy.of(rows)
         weights = self.columns.weights
         w = self._ones[: len(XY)] if weights is None else weights[rows]
         self.gram += XY.T @ (XY if weights is None else XY * w[:, None])
@@ -164,7 +166,7 @@ class _Work:
         for factor in self.factors:
             codes = factor.local[rows]
             if factor.inside is None:
-                Z.append(_tile(factor.columns, rows, self._room[1 + len(Z)]))
+                Z.append(self._z[len(Z)].of(rows))
                 self._add.factor(codes, Z[-1], XY, w, factor.products)
             else:
                 Z.append(XY[:, factor.inside] if self.pairs else XY)
@@ -190,25 +192,6 @@ def places_in_x(info: DesignInfo, f: int) -> Int | None:
             return None
         places.append(lead + at)
     return np.array(places, dtype=np.int64)
-
-
-def _tile(columns: Sequence[StoredColumn], rows: slice, room: Float) -> Float:
-    """Return (product of the factors - shift) / scale of a stretch of rows, (rows, columns).
-
-    The tile stands in ``room``: a new array for each would cost more than filling it.
-    """
-    tile = room[: rows.stop - rows.start]
-    for k, (pieces, shift, scale) in enumerate(columns):
-        if not pieces:
-            tile[:, k] = (1.0 - shift) / scale
-            continue
-        values = pieces[0][rows]
-        for other in pieces[1:]:
-            values = values * other[rows]
-        np.subtract(values, shift, out=tile[:, k])
-        if scale != 1.0:
-            tile[:, k] *= 1.0 / scale
-    return tile
 
 
 class _Kernels(NamedTuple):

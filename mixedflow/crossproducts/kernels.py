@@ -9,7 +9,29 @@ from __future__ import annotations
 
 from mixedflow.design.types import Float, Int
 from mixedflow.linalg.jit import compiled
-from mixedflow.linalg.prefetch import fetch_sums
+from mixedflow.linalg.memory import doubles_at, fetch_sums
+
+FILL_ROWS = 64
+"""Rows of a tile that are written before the next column: they stay in the nearest cache."""
+
+
+@compiled
+def fill_tile(
+    addresses: Int, start: int, shift: Float, factor: Float, places: Int, tile: Float
+) -> None:
+    """Write (x_i - shift) factor of rows ``start``, ``start`` + 1, ... into columns of a tile.
+
+    Shapes: addresses of columns of doubles, their shift, factor and place in the tile (K,);
+    tile (n, P + t).
+    """
+    n = tile.shape[0]
+    for first in range(0, n, FILL_ROWS):
+        rows = min(FILL_ROWS, n - first)
+        for k in range(len(addresses)):
+            values = doubles_at(addresses[k] + 8 * (start + first), rows)
+            column, moved, by = places[k], shift[k], factor[k]
+            for i in range(rows):
+                tile[first + i, column] = (values[i] - moved) * by
 
 
 @compiled

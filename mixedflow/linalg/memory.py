@@ -1,8 +1,9 @@
-"""A hint to the processor: which numbers a loop is about to change.
+"""Memory as compiled loops see it: numbers at an address, and a hint which are needed next.
 
-Stands outside the equations of ``docs/algorithm.md``. A loop that adds to sums in no order waits
-for memory at every row; the row that comes a few later is known, so its sums can be on their way.
-Results do not depend on it.
+Stands outside the equations of ``docs/algorithm.md``. Columns are handed over by address, as any
+number of arrays could not be without compiling for that number. A loop that adds to sums in no
+order waits for memory at every row; the row that comes a few later is known, so its sums can be on
+their way. Results do not depend on the hint.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
 from mixedflow.linalg.jit import compiled
@@ -51,3 +52,19 @@ def fetch_sums(sums: Any, codes: Any, i: int) -> None:
     start = codes[min(i + AHEAD, len(codes) - 1)] * width
     for k in range(start, start + width, LINE):
         _fetch(sums, k)
+
+
+def _cast(typing_context: Any, address: Any) -> Any:  # noqa: ARG001
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        return builder.inttoptr(arguments[0], ir.DoubleType().as_pointer())
+
+    return types.CPointer(types.float64)(address), generate  # type: ignore[no-untyped-call]
+
+
+_pointer: Any = intrinsic(_cast)
+
+
+@compiled
+def doubles_at(address: int, n: int) -> Any:
+    """Return the n doubles from an address on, without a copy; who holds them must go on doing so."""
+    return carray(_pointer(address), (n,))
