@@ -6,10 +6,14 @@ products of two levels stand among all effects.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy.sparse import csr_array
 
 from mixedflow.design.types import Float, Int
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 def positions(rows: Int, cols: Int, shape: tuple[int, int]) -> tuple[Int, Int]:
@@ -23,6 +27,8 @@ def positions(rows: Int, cols: Int, shape: tuple[int, int]) -> tuple[Int, Int]:
 
 def expanded(rows: Int, cols: Int, values: Float, n_levels: tuple[int, int]) -> csr_array:
     """Return (L_f q_f, L_h q_h) from m matrices ``values`` (m, q_f, q_h) at pairs of levels."""
+    from scipy.sparse import csr_array
+
     _, qf, qh = values.shape
     row, col = positions(rows, cols, (qf, qh))
     shape = (n_levels[0] * qf, n_levels[1] * qh)

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 from mixedflow.design.types import Float
 from mixedflow.equations.engines import Engine, MakeEngine, Parts, RandomMatrix
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import FitError
+from mixedflow.linalg.triangular import solve_by_cholesky
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +177,14 @@ def solve_fixed(gram: Float) -> FixedSolution:
     """
     p = gram.shape[0] - 1
     try:
-        chol = cho_factor(gram[:p, :p], lower=True)
+        chol: Float = np.linalg.cholesky(gram[:p, :p])
     except np.linalg.LinAlgError as error:
         raise FitError("X'V^-1X is not positive definite; fixed effects are collinear") from error
-    beta = cho_solve(chol, gram[:p, p])
+    beta = solve_by_cholesky(chol, gram[:p, p])
     return FixedSolution(
         beta=beta,
-        S_inverse=cho_solve(chol, np.eye(p)),
-        logdet=float(2.0 * np.log(np.diagonal(chol[0])).sum()),
+        S_inverse=solve_by_cholesky(chol, np.eye(p)),
+        logdet=float(2.0 * np.log(np.diagonal(chol)).sum()),
         ypy=float(gram[p, p] - gram[:p, p] @ beta),
     )
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from mixedflow.covariance.registry import get_structure
 from mixedflow.crossproducts.levels import LevelArrays
@@ -23,6 +22,9 @@ from mixedflow.equations.engines import RandomPattern
 from mixedflow.equations.expand import expanded
 from mixedflow.errors import FitError, UnsupportedError
 from mixedflow.linalg.aliasing import independent_columns
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 SPAN_TOLERANCE = 1e-10
 """Relative residual of the constant column below which X is taken to span it."""

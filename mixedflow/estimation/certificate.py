@@ -10,20 +10,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import block_array, csc_array
 
 from mixedflow.crossproducts.levels import LevelArrays, Span
 from mixedflow.design.types import Float
-from mixedflow.equations.engines import dense_matrix, stack
+from mixedflow.equations.engines import Engine, dense_matrix, stack
 from mixedflow.equations.expand import expanded, expanded_diagonal
 from mixedflow.equations.mme import MixedModelEquations, fixed_gram
-from mixedflow.equations.sparse import SparseEngine
 from mixedflow.estimation.driver import FitState, TraceRow
 from mixedflow.estimation.grouped import GroupedEvaluation, GroupedSolution
 from mixedflow.estimation.likelihood import Evaluation
+
+if TYPE_CHECKING:
+    from scipy.sparse import csc_array
 
 DENSE_LIMIT = 1_500
 """Order of the whole system up to which LU of all of it is the second path."""
@@ -178,9 +179,18 @@ def independent_minus2ll(evaluation: Evaluation) -> tuple[float, str]:
         return _from_parts(evaluation, *_levelwise_lu(mme)), "LU level by level"
     if sum(sizes) - max(sizes) <= REST_LIMIT:
         return _from_parts(evaluation, *_eliminated_lu(mme)), "LU after eliminating a factor"
-    if isinstance(solution.engine, SparseEngine) and solution.engine.flops <= SPARSE_FLOPS:
+    if _fills_little(solution.engine):
         return _from_parts(evaluation, *_sparse_lu(mme)), "sparse LU"
     return float("nan"), "not evaluated: the system is too large for the second path"
+
+
+def _fills_little(engine: Engine) -> bool:
+    """Say whether it is a sparse factorisation that LU can afford too."""
+    if engine.name != "sparse":
+        return False
+    from mixedflow.equations.sparse import SparseEngine
+
+    return isinstance(engine, SparseEngine) and engine.flops <= SPARSE_FLOPS
 
 
 Parts3 = tuple[float, float, float]
@@ -292,6 +302,8 @@ def _sparse_lu(mme: MixedModelEquations) -> Parts3:
 
 
 def _sparse_matrix(mme: MixedModelEquations) -> csc_array:
+    from scipy.sparse import block_array, csc_array
+
     shapes = mme.random.shapes
     grid: list[list[Any]] = [[None] * len(shapes) for _ in shapes]
     for f, part in enumerate(mme.random.diagonal):

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from mixedflow.design.types import Float
 from mixedflow.estimation.average import average_information
 from mixedflow.estimation.evaluation import AnyEvaluation, AnyMoments
 from mixedflow.estimation.parameters import term_structures
+from mixedflow.linalg.triangular import solve_lower
 
 __all__ = ["Information", "average_information", "information", "score"]
 
@@ -76,8 +76,8 @@ def _matrix_scores(evaluation: AnyEvaluation, found: AnyMoments) -> list[Float]:
         inner = 0.5 * (found.bb[f] - 0.5 * (found.T[f] + found.T[f].T))
         for term, where in zip(factor.terms, factor.slices, strict=True):
             F = evaluation.factors[f][where, where]
-            half = solve_triangular(F, inner[where, where], lower=True, trans="T")
-            out[term] = solve_triangular(F, half.T, lower=True, trans="T").T
+            half = solve_lower(F, inner[where, where], transposed=True)
+            out[term] = solve_lower(F, half.T, transposed=True).T
     return out
 
 

@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cholesky, solve_triangular
+
+from mixedflow.linalg.triangular import solve_lower
 
 _EPS = float(np.finfo(np.float64).eps)
 _CLEARLY_INDEPENDENT = (
@@ -93,7 +94,7 @@ def _all_independent(scaled: NDArray[np.float64]) -> bool:
     if not len(scaled):
         return True
     try:
-        pivots = np.diagonal(cholesky(scaled, lower=True, check_finite=False))
+        pivots = np.diagonal(np.linalg.cholesky(scaled))
     except np.linalg.LinAlgError:
         return False
     return bool(pivots.min() > _CLEARLY_INDEPENDENT)
@@ -111,9 +112,9 @@ def _eliminate(
     for j in range(p):
         rank = len(kept)
         corner = factor[:rank, :rank]
-        row = _solve_lower(corner, scaled[kept, j])
+        row = solve_lower(corner, scaled[kept, j])
         left = scaled[j, j] - row @ row
-        weights = _solve_lower(corner, row, transposed=True)
+        weights = solve_lower(corner, row, transposed=True)
         # an error of p eps in the entries of X'X reaches the pivot through (w, -1)
         noise = p * _EPS * (1.0 + np.abs(weights).sum()) ** 2
         if left > max(tol, noise):
@@ -125,17 +126,6 @@ def _eliminate(
             weights[np.abs(weights) < 10.0 * np.sqrt(max(tol, noise))] = 0.0
             rows.append(weights)
     return np.array(kept, dtype=np.intp), np.array(aliased, dtype=np.intp), rows
-
-
-def _solve_lower(
-    factor: NDArray[np.float64], right: NDArray[np.float64], *, transposed: bool = False
-) -> NDArray[np.float64]:
-    if not len(right):
-        return np.zeros(0)
-    solution: NDArray[np.float64] = solve_triangular(
-        factor, right, lower=True, trans="T" if transposed else "N", check_finite=False
-    )
-    return solution
 
 
 def _combination(row: NDArray[np.float64], names: list[str], limit: int) -> str:
