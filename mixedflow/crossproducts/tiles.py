@@ -41,7 +41,7 @@ class Tiles:
         for k, (pieces, shift, scale) in self._others:
             values = pieces[0][rows]
             for other in pieces[1:]:
-                values = values * other[rows]
+                values = np.multiply(values, other[rows], dtype=np.float64)
             np.subtract(values, shift, out=tile[:, k])
             if scale != 1.0:
                 tile[:, k] *= 1.0 / scale

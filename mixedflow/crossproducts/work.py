@@ -13,7 +13,6 @@ import numpy as np
 from mixedflow.crossproducts.types import FactorSums, GroupSums, PairSums
 from mixedflow.design.types import Float, Int, Pieces
 
-
 PAIRS_A_ROW = 16
 """Pairs of levels a row up to which those that occur are found in a table, not by sorting."""
 

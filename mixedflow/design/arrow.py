@@ -126,7 +126,7 @@ def as_arrow(values: Any) -> pa.Array:
 def missing_in(column: pa.ChunkedArray) -> Mask | None:
     """Which rows are null or NaN; None when none is."""
     if pa.types.is_floating(column.type):
-        mask = np.isnan(numbers(column))
+        mask = np.isnan(stored_numbers(column))
     elif column.null_count:
         mask = np.asarray(pc.is_null(column).to_numpy())
     else:

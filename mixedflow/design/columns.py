@@ -179,6 +179,10 @@ class Rows:
             self._numbers[name] = numbers(self.table.column(name))
         return self._numbers[name]
 
+    def stored(self, name: str) -> Any:
+        """Return a data column of numbers as it is stored."""
+        return stored_numbers(self.table.column(name))
+
     def codes(self, name: str) -> Int:
         """Return level codes of a data column; -1 where the level is unknown."""
         if name not in self._codes:
@@ -226,7 +230,7 @@ class Rows:
         """Return one factor of a column as it is stored."""
         expression = piece.expression
         if expression.kind == "column" and not self.learned.is_category(expression):
-            return stored_numbers(self.table.column(expression.names[0]))
+            return self.stored(expression.names[0])
         return self.values(expression, reduced=piece.reduced)[:, piece.field]
 
     def matrix(self, columns: Sequence[Column]) -> Float:

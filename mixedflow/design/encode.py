@@ -6,7 +6,7 @@ Stands at "Rows become columns" in ``docs/algorithm.md``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -136,11 +136,10 @@ class Encoder:
         row it is.
         """
         check, _, missing = self._opened(table, where, response=True)
-        offset = self._offset(check)
         return DesignColumns(
             n=check.rows.n,
             x=tuple(check.rows.pieces(self._plan.x[k]) for k in self._coded.plain),
-            y=(self._response(check, offset)[:, 0],),
+            y=(self._stored_response(check),),
             z=tuple(tuple(check.rows.pieces(c) for c in columns) for columns in self._plan.z),
             codes=self._codes(check, "error"),
             weights=self._weights(check),
@@ -256,6 +255,15 @@ class Encoder:
     def _response(self, check: _Check, offset: Float | None) -> Float:
         y = self._finite(self.spec.parsed.response, check)
         return (y - offset if offset is not None else y.copy())[:, None]
+
+    def _stored_response(self, check: _Check) -> Any:
+        """Return y less its offset, as it is stored where nothing is to be computed."""
+        response = self.spec.parsed.response
+        if self.spec.parsed.offsets or response.kind != "column":
+            return self._response(check, self._offset(check))[:, 0]
+        values = check.rows.stored(response.names[0])
+        check.finite(response.text, values, list(response.names))
+        return values
 
     def _weights(self, check: _Check) -> Float | None:
         name = self.spec.weights

@@ -7,7 +7,7 @@ partitions are in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -121,6 +121,25 @@ def _levels(
     return {name: observed_levels(table.column(name)) for name in names}
 
 
+class _Numbers(Mapping[str, Float]):
+    """Columns as float64, each converted when it is asked for: of narrow ones no copy stays."""
+
+    def __init__(self, table: pa.Table, names: Iterable[str]) -> None:
+        self._table = table
+        self._names = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> Float:
+        if name not in self._names:
+            raise KeyError(name)
+        return numbers(self._table.column(name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 class _Learner:
     """Evaluates the numeric expressions of a model on one partition's complete rows."""
 
@@ -141,12 +160,11 @@ class _Learner:
         spec = self.spec
         numeric = [n for n in spec.bare_variables if columns[n].kind == "numeric"]
         numeric = [n for n in numeric if n not in spec.levels]
-        data = {
-            n: numbers(self.table.column(n))
-            for n in dict.fromkeys((*spec.numeric_variables, *numeric))
-        }
-        infinite = [n for n, values in data.items() if self._note_infinite(n, values, columns)]
-        clean = {n: values for n, values in data.items() if n not in infinite}
+        names = dict.fromkeys((*spec.numeric_variables, *numeric))
+        data = _Numbers(self.table, names)
+        clean = _Numbers(
+            self.table, [n for n in names if not self._note_infinite(n, data[n], columns)]
+        )
         for name in numeric:
             if name in clean:
                 self.moments[name] = moments_of(clean[name])
@@ -154,7 +172,7 @@ class _Learner:
             if expression.kind in ("numeric", "basis") and set(expression.names) <= set(clean):
                 self._expression(expression, clean)
         self._response(clean)
-        if spec.weights in clean:
+        if spec.weights is not None and spec.weights in clean:
             self._note(f"weights {spec.weights}", clean[spec.weights] <= 0, clean[spec.weights])
 
     def _note_infinite(self, name: str, values: Float, columns: dict[str, ColumnSummary]) -> bool:
