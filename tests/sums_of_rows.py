@@ -47,15 +47,15 @@ def agree(a, b, limit: float = CLOSE) -> None:
     assert list(a.fixef.index) == list(b.fixef.index)
     # a coefficient is as exact as its standard error is large
     np.testing.assert_allclose(
-        a.fixef, b.fixef, rtol=0, atol=1e-10 * max(b.coef_table["se"].max(), 1)
+        a.fixef, b.fixef, rtol=0, atol=CLOSE * max(b.coef_table["se"].max(), 1)
     )
     assert list(a.varcorr["group"]) == list(b.varcorr["group"])
-    np.testing.assert_allclose(a.varcorr["vcov"], b.varcorr["vcov"], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(a.varcorr["vcov"], b.varcorr["vcov"], rtol=CLOSE, atol=CLOSE)
     assert set(a.ranef) == set(b.ranef)
     for factor, effects in b.ranef.items():
         ours = a.ranef[factor].loc[effects.index, effects.columns]
         assert len(ours) == len(a.ranef[factor])
-        np.testing.assert_allclose(ours, effects, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(ours, effects, rtol=CLOSE, atol=CLOSE)
 
 
 def same_bits(a: mf.Condensed, b: mf.Condensed) -> None:

@@ -1,17 +1,18 @@
 """The one loop: steps until the likelihood's own curvature says that nothing is left to gain.
 
 Stands at "The driver" in ``docs/algorithm.md``. ``auto``: a few PX-EM steps, then Newton with the
-average information, a PX-EM step wherever no Newton step raises the likelihood. Convergence is
-judged by the decrement g'H^-1g and by the size of the Newton step, never by the change of the
-likelihood alone. Newton methods then take the few steps that rounding allows: a decrement of 1e-8
-still leaves 1e-4 standard errors. Non-convergence is a state of the outcome.
+average information and the curvature that its own moves show, a PX-EM step wherever no Newton step
+raises the likelihood. Convergence is judged by the decrement g'H^-1g and by the size of the Newton
+step, never by the change of the likelihood alone. Newton methods then take the few steps that
+rounding allows: a decrement of 1e-8 still leaves 1e-4 standard errors. Non-convergence is a state of
+the outcome.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,6 +37,7 @@ from mixedflow.estimation.parameters import (
     term_structures,
     without_pivot,
 )
+from mixedflow.estimation.secants import Look, extended, with_secants
 from mixedflow.estimation.steps import (
     NewtonStep,
     ai_step,
@@ -51,7 +53,7 @@ CHECK_EVERY = 10
 """EM iterations between looks at the information."""
 
 POLISHING = 6
-"""Newton steps after convergence, at most; each must cut the decrement to a tenth."""
+"""Newton steps after convergence, at most; they go on while the decrement falls to a tenth."""
 
 LARGEST_CHANGE = 2.0
 """Change of log sigma2 that a step may make."""
@@ -65,7 +67,10 @@ DWINDLING = 0.1
 EM_STEPS = ("em", "px-em")
 """Steps of the trace that EM's monotonicity holds for."""
 
-POLISHED = 1e-20
+MISS = 4
+"""Polishing steps for each that may miss: what it shows of the curvature puts the next one right."""
+
+POLISHED = 1e-22
 """Decrement below which nothing is left to polish."""
 
 
@@ -96,6 +101,7 @@ class FitState:
     converged : whether the last look said so
     info, newton : of the last look, or None
     history : parameters after the last EM steps in a row, three at most
+    look : the last one, and the curvature that Newton's moves up to it have shown
     """
 
     evaluation: AnyEvaluation
@@ -104,6 +110,7 @@ class FitState:
     info: Information | None = None
     newton: NewtonStep | None = None
     history: tuple[Float, ...] = ()
+    look: Look | None = None
 
 
 Progress = Callable[[TraceRow], None]
@@ -167,6 +174,7 @@ def run_driver(
             info=state.info,
             newton=state.newton,
             history=_history(state, step, after.params.vector()),
+            look=state.look,
         )
         if progress is not None:
             progress(row)
@@ -185,6 +193,7 @@ def _history(state: FitState, step: str, point: Float) -> tuple[Float, ...]:
 def _polished(problem: Problem, state: FitState, iteration: int, began: float) -> FitState:
     """Return the converged state after the Newton steps that still cut the decrement."""
     last = min(iteration + problem.polishing, problem.control.iterations(problem.method) + 1)
+    best, missed = state, 0
     for number in range(iteration, last if problem.method in ("ai", "auto") else iteration):
         assert state.newton is not None  # noqa: S101 - a converged state has been looked at
         if state.newton.decrement <= POLISHED:
@@ -195,12 +204,15 @@ def _polished(problem: Problem, state: FitState, iteration: int, began: float) -
         except FitError:
             break
         row = TraceRow(number, "ai", after.minus2ll, *_UNSEEN, 0, time.perf_counter() - began)
-        moved = FitState(after, (*state.trace, row))
-        refined = _look(problem, moved, after.moments(), None)
-        if not refined.converged or not _cut(state, refined):
+        moved = FitState(after, (*state.trace, row), look=state.look)
+        state = _look(problem, moved, after.moments(), None)
+        if state.converged and _cut(best, state):
+            best = state
+            continue
+        missed += 1
+        if not state.converged or missed * MISS > problem.polishing:
             break
-        state = refined
-    return state
+    return best
 
 
 def _cut(before: FitState, after: FitState) -> bool:
@@ -210,7 +222,7 @@ def _cut(before: FitState, after: FitState) -> bool:
     value = before.evaluation.minus2ll
     return (
         after.newton.decrement <= 0.1 * before.newton.decrement
-        and after.evaluation.minus2ll <= value + _noise(value)
+        and after.evaluation.minus2ll <= value + _noise(before.evaluation)
     )
 
 
@@ -227,7 +239,7 @@ def _look(problem: Problem, state: FitState, found: AnyMoments, iteration: int |
     if iteration is not None and not newton_method and iteration % CHECK_EVERY:
         return state
     info = information(state.evaluation, found)
-    newton = ai_step(info, at_floor(problem.system, state.evaluation.params))
+    newton, look = _newton(problem, state, info)
     change = relative_size(problem.system, state.evaluation.params, newton.step)
     tolerance = problem.control.tolerance * (1.0 if newton_method else EM_MARGIN)
     converged = newton.decrement < tolerance and change < problem.control.parameter_tolerance
@@ -242,7 +254,22 @@ def _look(problem: Problem, state: FitState, found: AnyMoments, iteration: int |
         last.seconds,
     )
     trace = (*state.trace[:-1], row)
-    return FitState(state.evaluation, trace, converged, info, newton, state.history)
+    return FitState(state.evaluation, trace, converged, info, newton, state.history, look)
+
+
+def _newton(problem: Problem, state: FitState, info: Information) -> tuple[NewtonStep, Look]:
+    """Return the step by the information and the secants, its decrement the larger with or without."""
+    params = state.evaluation.params
+    floored = at_floor(problem.system, params)
+    plain = ai_step(info, floored)
+    look = Look(params.vector(), info.score, plain.decrement)
+    if state.look is None or state.trace[-1].step != "ai":
+        return plain, look
+    secants = extended(state.look, look.point, look.score)
+    bent = ai_step(with_secants(info, secants), floored)
+    decrement = max(plain.decrement, bent.decrement)
+    step = replace(plain, step=bent.step, decrement=decrement)
+    return step, replace(look, decrement=decrement, secants=secants)
 
 
 def relative_size(system: ModelSystem, params: VarianceParameters, step: Float) -> float:
@@ -326,7 +353,7 @@ def _newton_move(problem: Problem, state: FitState) -> Move | None:
     assert state.newton is not None  # noqa: S101 - Newton methods look at every iteration
     params, before = state.evaluation.params, state.evaluation.minus2ll
     step = limited(state.newton.step)
-    slack = _noise(before)
+    slack = _noise(state.evaluation)
     if state.newton.decrement < problem.control.tolerance:
         slack += problem.control.tolerance
     for halvings in range(HALVINGS + 1):
@@ -346,6 +373,10 @@ def limited(step: Float) -> Float:
     return limited
 
 
-def _noise(value: float) -> float:
-    """Return the rounding error that two equal likelihoods may differ by."""
-    return 1e-12 * max(1.0, abs(value))
+def _noise(evaluation: AnyEvaluation) -> float:
+    """Return the rounding error that two equal likelihoods may differ by.
+
+    y'Py is what is left of y'R^-1y, which is large where no column takes the mean of y.
+    """
+    whole = evaluation.precision * evaluation.system.ytBy
+    return 1e-12 * max(1.0, abs(evaluation.minus2ll)) + 64.0 * float(np.finfo(float).eps) * whole
