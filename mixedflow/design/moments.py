@@ -75,18 +75,13 @@ COMPILED_FROM = 300_000
 
 def moments_of(values: Float) -> Moments:
     """Return the moments of a column, a stretch of rows at a time."""
-    stretch = _stretch if len(values) < COMPILED_FROM else _compiled_stretch
-    parts = (stretch(values[k : k + STRETCH]) for k in range(0, len(values), STRETCH))
+    n = len(values)
+    if n >= COMPILED_FROM:
+        from mixedflow.design.moments_kernels import column_sums
+
+        return Moments(n, *column_sums(values, STRETCH))
+    parts = (_stretch(values[k : k + STRETCH]) for k in range(0, n, STRETCH))
     return sum(parts, start=EMPTY_MOMENTS)
-
-
-def _compiled_stretch(values: Float) -> Moments:
-    """Return what :func:`_stretch` returns, by compiled loops."""
-    from mixedflow.design.moments_kernels import stretch_sums
-
-    base = float(values[0])
-    rest, squares, low, high = stretch_sums(values, base)
-    return Moments(len(values), base, rest, squares, low, high)
 
 
 def _stretch(values: Float) -> Moments:

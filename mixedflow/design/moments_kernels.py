@@ -1,4 +1,4 @@
-"""Mean, squares and range of a stretch of a long column, compiled; its twin stands in ``moments.py``.
+"""Mean, squares and range of a long column, compiled; the twin stands in ``moments.py``.
 
 Stands at "The schema pass" in ``docs/algorithm.md``. Imported only for partitions so long that the
 compiler is at work anyway.
@@ -6,37 +6,64 @@ compiler is at work anyway.
 
 from __future__ import annotations
 
+import numpy as np
+
 from mixedflow.design.types import Float
 from mixedflow.linalg.jit import compiled
 
+LANES = 32
+"""Sums that grow side by side: the processor adds several numbers of neighbouring lanes at once."""
+
 
 @compiled
-def stretch_sums(values: Float, base: float) -> tuple[float, float, float, float]:
+def column_sums(values: Float, stretch: int) -> tuple[float, float, float, float, float]:
+    """Return base, mean - base, sum of squares about the mean, and the range of x, (n,).
+
+    Every ``stretch`` of rows is passed twice, for its mean and then about it; stretches are brought
+    together by Chan, Golub and LeVeque (1983), eq. 1.5.
+    """
+    base = values[0]
+    rest, squares, low, high = _stretch_sums(values[:stretch], base, LANES)
+    for start in range(stretch, len(values), stretch):
+        part = values[start : start + stretch]
+        own, own_squares, least, most = _stretch_sums(part, part[0], LANES)
+        share = len(part) / (start + len(part))
+        gap = (part[0] - base) + (own - rest)
+        rest += gap * share
+        squares += own_squares + gap * gap * (start * share)
+        low, high = min(low, least), max(high, most)
+    return base, rest, squares, low, high
+
+
+@compiled
+def _stretch_sums(values: Float, base: float, lanes: int) -> tuple[float, float, float, float]:
     """Return the mean of x - base, the sum of squares about it, and the range of x, (n,)."""
     n = len(values)
-    total0 = total1 = total2 = total3 = 0.0
-    low = high = values[0]
-    whole = n - n % 4
-    for k in range(0, whole, 4):
-        total0 += values[k] - base
-        total1 += values[k + 1] - base
-        total2 += values[k + 2] - base
-        total3 += values[k + 3] - base
+    whole = n - n % lanes
+    total, squares = np.zeros(lanes), np.zeros(lanes)
+    low, high = np.full(lanes, values[0]), np.full(lanes, values[0])
+    for start in range(0, whole, lanes):
+        part = values[start : start + lanes]
+        for k in range(lanes):
+            total[k] += part[k] - base
     for k in range(whole, n):
-        total0 += values[k] - base
-    rest = ((total0 + total1) + (total2 + total3)) / n
-    drift0 = drift1 = square0 = square1 = 0.0
-    for k in range(0, n - 1, 2):
-        first, second = (values[k] - base) - rest, (values[k + 1] - base) - rest
-        drift0 += first
-        drift1 += second
-        square0 += first * first
-        square1 += second * second
-        low, high = min(low, values[k], values[k + 1]), max(high, values[k], values[k + 1])
-    if n % 2:
-        last = (values[n - 1] - base) - rest
-        drift0 += last
-        square0 += last * last
-        low, high = min(low, values[n - 1]), max(high, values[n - 1])
-    drift = drift0 + drift1
-    return rest, max(square0 + square1 - drift * drift / n, 0.0), low, high
+        total[k - whole] += values[k] - base
+    rest = total.sum() / n
+    total[:] = 0.0
+    for start in range(0, whole, lanes):
+        part = values[start : start + lanes]
+        for k in range(lanes):
+            x = part[k]
+            low[k] = x if x < low[k] else low[k]
+            high[k] = x if x > high[k] else high[k]
+            gap = (x - base) - rest
+            total[k] += gap
+            squares[k] += gap * gap
+    for k in range(whole, n):
+        x, lane = values[k], k - whole
+        low[lane], high[lane] = min(low[lane], x), max(high[lane], x)
+        gap = (x - base) - rest
+        total[lane] += gap
+        squares[lane] += gap * gap
+    drift = total.sum()
+    return rest, max(squares.sum() - drift * drift / n, 0.0), low.min(), high.max()
