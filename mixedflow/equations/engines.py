@@ -19,6 +19,7 @@ import numpy as np
 from mixedflow.design.types import Float, Int
 from mixedflow.equations.expand import positions
 from mixedflow.errors import FitError
+from mixedflow.linalg.late import lapack
 
 NOT_DEFINITE = (
     "the mixed model equations are not positive definite; the columns' scales differ too much for "
@@ -171,8 +172,6 @@ class DenseEngine(Engine):
 
     def solve(self, right: Parts) -> Parts:
         """Return M_zz^-1 right by two triangular solves."""
-        from scipy.linalg import lapack
-
         solution, _ = lapack.dpotrs(self._chol, stack(right), lower=1)
         return unstack(solution, self.matrix.shapes)
 
@@ -201,8 +200,6 @@ class DenseEngine(Engine):
 
 def dense_inverse(chol: Float) -> Float:
     """Return (L L')^-1 from L, both triangles filled."""
-    from scipy.linalg import lapack
-
     inverse, _ = lapack.dpotri(chol, lower=1)
     lower: Float = np.tril(inverse)
     full: Float = lower + np.tril(lower, -1).T
@@ -210,8 +207,6 @@ def dense_inverse(chol: Float) -> Float:
 
 
 def _dense_cholesky(M: Float) -> Float:
-    from scipy.linalg import lapack
-
     chol, info = lapack.dpotrf(M, lower=1, clean=1)
     if info != 0:
         raise FitError(NOT_DEFINITE)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixedflow.design.types import Float, Int
+from mixedflow.linalg.late import sparse
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -27,12 +28,10 @@ def positions(rows: Int, cols: Int, shape: tuple[int, int]) -> tuple[Int, Int]:
 
 def expanded(rows: Int, cols: Int, values: Float, n_levels: tuple[int, int]) -> csr_array:
     """Return (L_f q_f, L_h q_h) from m matrices ``values`` (m, q_f, q_h) at pairs of levels."""
-    from scipy.sparse import csr_array
-
     _, qf, qh = values.shape
     row, col = positions(rows, cols, (qf, qh))
     shape = (n_levels[0] * qf, n_levels[1] * qh)
-    return csr_array((values.ravel(), (row.ravel(), col.ravel())), shape=shape)
+    return sparse.csr_array((values.ravel(), (row.ravel(), col.ravel())), shape=shape)
 
 
 def expanded_diagonal(values: Float) -> csr_array:

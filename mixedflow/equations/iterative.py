@@ -11,17 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from mixedflow.design.types import Float, Int
 from mixedflow.equations.engines import Engine, Parts, RandomMatrix, RandomPattern, stack, unstack
 from mixedflow.equations.expand import positions
 from mixedflow.errors import FitError, UnsupportedError
 from mixedflow.linalg.eliminated import EliminatedMatrix, SchurComplement
+from mixedflow.linalg.late import sparse
 from mixedflow.linalg.pcg import PcgSolution, quadrature, solve_pcg
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 BATCH = 8
 """Right-hand sides that are solved side by side; one thread takes one batch."""
@@ -114,7 +117,7 @@ class IterativePattern:
         row, col = np.concatenate(rows), np.concatenate(cols)
         order = self.starts[-1]
         number = np.arange(1.0, len(row) + 1.0)
-        self._inner_at = csr_array((number, (row, col)), shape=(order, order))
+        self._inner_at = sparse.csr_array((number, (row, col)), shape=(order, order))
 
     def matrix(self, values: RandomMatrix) -> EliminatedMatrix:
         """Return M_zz with its values in the lists."""
@@ -154,7 +157,7 @@ class IterativePattern:
         found = np.concatenate([np.tile(values.pairs[key][2].ravel(), 2) for key in self._inner])
         at = self._inner_at
         data = found[at.data.astype(np.int64) - 1]
-        return csr_array((data, at.indices, at.indptr), shape=at.shape)
+        return sparse.csr_array((data, at.indices, at.indptr), shape=at.shape)
 
     def split(self, parts: Parts) -> tuple[Float, Float]:
         """Return (L q, k) of the eliminated factor and (n, k) of the others."""

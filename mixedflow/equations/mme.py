@@ -22,6 +22,8 @@ from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import FitError
 from mixedflow.linalg.triangular import solve_by_cholesky
 
+COLLINEAR = "X'V^-1X is not positive definite; fixed effects are collinear"
+
 
 @dataclass(frozen=True, slots=True)
 class MixedModelEquations:
@@ -177,9 +179,11 @@ def solve_fixed(gram: Float) -> FixedSolution:
     """
     p = gram.shape[0] - 1
     try:
-        chol: Float = np.linalg.cholesky(gram[:p, :p])
+        chol = np.asarray(np.linalg.cholesky(gram[:p, :p]), dtype=np.float64)
     except np.linalg.LinAlgError as error:
-        raise FitError("X'V^-1X is not positive definite; fixed effects are collinear") from error
+        raise FitError(COLLINEAR) from error
+    if not np.isfinite(np.diagonal(chol)).all():  # OpenBLAS lets NaN pass
+        raise FitError(COLLINEAR)
     beta = solve_by_cholesky(chol, gram[:p, p])
     return FixedSolution(
         beta=beta,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from scipy.sparse import csc_array
 
 from mixedflow.design.types import Float, Int
 from mixedflow.equations.engines import (
@@ -21,6 +20,7 @@ from mixedflow.equations.engines import (
     unstack,
 )
 from mixedflow.equations.expand import positions
+from mixedflow.linalg.late import sparse
 from mixedflow.linalg.sparse_system import Inverse, SparseSystem
 
 
@@ -42,7 +42,7 @@ class SparsePattern:
         counts = np.bincount(cols, minlength=size)
         pointers = np.concatenate([[0], np.cumsum(counts)])
         data = np.ones(len(rows))
-        structure = csc_array((data, rows[self._order], pointers), shape=(size, size))
+        structure = sparse.csc_array((data, rows[self._order], pointers), shape=(size, size))
         self.system = SparseSystem(structure, method="sparse")
 
     def _entries(self, pattern: RandomPattern) -> tuple[Int, Int]:

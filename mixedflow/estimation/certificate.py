@@ -22,6 +22,7 @@ from mixedflow.equations.mme import MixedModelEquations, fixed_gram
 from mixedflow.estimation.driver import FitState, TraceRow
 from mixedflow.estimation.grouped import GroupedEvaluation, GroupedSolution
 from mixedflow.estimation.likelihood import Evaluation
+from mixedflow.linalg.late import sparse
 
 if TYPE_CHECKING:
     from scipy.sparse import csc_array
@@ -302,8 +303,6 @@ def _sparse_lu(mme: MixedModelEquations) -> Parts3:
 
 
 def _sparse_matrix(mme: MixedModelEquations) -> csc_array:
-    from scipy.sparse import block_array, csc_array
-
     shapes = mme.random.shapes
     grid: list[list[Any]] = [[None] * len(shapes) for _ in shapes]
     for f, part in enumerate(mme.random.diagonal):
@@ -311,4 +310,4 @@ def _sparse_matrix(mme: MixedModelEquations) -> csc_array:
     for (f, h), (rows, cols, values) in mme.random.pairs.items():
         grid[f][h] = expanded(rows, cols, values, (shapes[f][0], shapes[h][0]))
         grid[h][f] = grid[f][h].T
-    return csc_array(block_array(grid))
+    return sparse.csc_array(sparse.block_array(grid))

@@ -9,11 +9,11 @@ a good share of D's columns and would take most of the time.
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import blas, lapack
 
 from mixedflow.linalg.arrays import FloatArray, IntArray
 from mixedflow.linalg.eliminated import EliminatedMatrix, SchurComplement
 from mixedflow.linalg.errors import NotPositiveDefinite
+from mixedflow.linalg.late import blas, lapack
 
 HEAVY = 0.1
 """Share of D's columns that a part of N meets from which on it is taken as dense (measured)."""

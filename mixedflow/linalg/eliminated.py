@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from mixedflow.errors import FitError
 from mixedflow.linalg.arrays import FloatArray, Int32Array, IntArray
 from mixedflow.linalg.batched import batched_cholesky, batched_inverse, batched_logdet
 from mixedflow.linalg.errors import NotPositiveDefinite
+from mixedflow.linalg.late import sparse
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 from mixedflow.linalg.pcg import COMPILE_ABOVE
 
 Parts = tuple[FloatArray, ...]
@@ -215,12 +219,12 @@ class _Twin:
         rows = (level[:, None] * q + np.arange(q)).ravel()
         columns = np.repeat(matrix.columns, q)
         shape = (L * q, order)
-        self.coupling = csr_array((matrix.coupling.ravel(), (rows, columns)), shape=shape)
+        self.coupling = sparse.csr_array((matrix.coupling.ravel(), (rows, columns)), shape=shape)
         at = (np.arange(L)[:, None] * q + np.arange(q))[:, :, None]
         row = np.broadcast_to(at, inverse.shape).ravel()
         column = np.broadcast_to(at.transpose(0, 2, 1), inverse.shape).ravel()
-        self.solved = csr_array(
-            csr_array((inverse.ravel(), (row, column)), shape=(L * q, L * q)) @ self.coupling
+        self.solved = sparse.csr_array(
+            sparse.csr_array((inverse.ravel(), (row, column)), shape=(L * q, L * q)) @ self.coupling
         )
 
 

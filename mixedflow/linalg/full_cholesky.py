@@ -12,10 +12,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import lapack, solve_triangular
 
 from mixedflow.linalg.arrays import FloatArray
 from mixedflow.linalg.errors import NotPositiveDefinite
+from mixedflow.linalg.late import lapack, linalg
 from mixedflow.linalg.patterns import (
     PatternEntries,
     checked_places,
@@ -103,7 +103,7 @@ class FullFactor:
 
     def _triangular(self, right: ArrayLike, flip: Literal["N", "T"]) -> FloatArray:
         matrix = checked_right(right, self.entries.n)
-        solution: FloatArray = solve_triangular(
+        solution: FloatArray = linalg.solve_triangular(
             self._alive(), matrix, lower=True, trans=flip, check_finite=False
         )
         return solution

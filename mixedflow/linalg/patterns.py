@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
 from mixedflow.errors import UnsupportedError
 from mixedflow.linalg.arrays import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 _MAX_ORDER = 2**31 - 1  # BLAS and the ordering count with 32-bit integers
 

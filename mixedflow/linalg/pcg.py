@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.linalg import eigh_tridiagonal
 
 from mixedflow.errors import FitError
 from mixedflow.linalg.arrays import BoolArray, FloatArray, IntArray
+from mixedflow.linalg.late import linalg
 
 COMPILE_ABOVE = 2_000
 """Order above which the compiled loops pay for their start."""
@@ -146,7 +146,7 @@ def quadrature(found: PcgSolution, function: Callable[[FloatArray], FloatArray])
         alpha, beta = found.alpha[:m, t], found.beta[: m - 1, t]
         diagonal = 1.0 / alpha
         diagonal[1:] += beta / alpha[:-1]
-        nodes, vectors = eigh_tridiagonal(diagonal, np.sqrt(beta) / alpha[:-1])
+        nodes, vectors = linalg.eigh_tridiagonal(diagonal, np.sqrt(beta) / alpha[:-1])
         weights = vectors[0] ** 2
         out[t] = found.start[t] * float(weights @ function(np.asarray(nodes, dtype=np.float64)))
     return out

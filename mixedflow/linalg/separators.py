@@ -8,11 +8,15 @@ of them are wide the graph falls into no small pieces.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from mixedflow.linalg.arrays import BoolArray, Int32Array, IntArray
+from mixedflow.linalg.late import csgraph, sparse
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 BALANCE = 0.1
 """Share of the vertices that must lie on either side of a separator."""
@@ -32,15 +36,15 @@ def front_estimate(pointers: IntArray, columns: Int32Array, n_columns: int) -> i
     no more edges than there were. Of what is left the largest component counts.
     """
     ones = np.ones(len(columns), dtype=np.int8)
-    graph = csr_array((ones, columns, pointers), shape=(len(pointers) - 1, n_columns))
-    back = csr_array(graph.T)
+    graph = sparse.csr_array((ones, columns, pointers), shape=(len(pointers) - 1, n_columns))
+    back = sparse.csr_array(graph.T)
     alive = _core(graph, back)
     if not (alive[0].any() and alive[1].any()):
         return 0
     core = graph[alive[0]][:, alive[1]]
     largest = _largest_component(core)
-    core = csr_array(core[largest[0]][:, largest[1]])
-    return _narrowest(core, csr_array(core.T))
+    core = sparse.csr_array(core[largest[0]][:, largest[1]])
+    return _narrowest(core, sparse.csr_array(core.T))
 
 
 def _core(graph: csr_array, back: csr_array) -> tuple[BoolArray, BoolArray]:
@@ -57,8 +61,8 @@ def _core(graph: csr_array, back: csr_array) -> tuple[BoolArray, BoolArray]:
 def _largest_component(core: csr_array) -> tuple[BoolArray, BoolArray]:
     n, m = core.shape
     at = core.tocoo()
-    both = csr_array((at.data, (at.row, at.col + n)), shape=(n + m, n + m))
-    _, label = connected_components(both, directed=False)
+    both = sparse.csr_array((at.data, (at.row, at.col + n)), shape=(n + m, n + m))
+    _, label = csgraph.connected_components(both, directed=False)
     inside = label == np.bincount(label).argmax()
     return inside[:n], inside[n:]
 

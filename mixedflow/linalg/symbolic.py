@@ -8,12 +8,13 @@ entries, bytes) is what the choice of a solver rests on. Serves the sparse engin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 
 from mixedflow.linalg import elimination_kernels as elimination
 from mixedflow.linalg.arrays import IntArray
+from mixedflow.linalg.late import sparse
 from mixedflow.linalg.ordering import minimum_degree
 from mixedflow.linalg.patterns import PatternEntries, read_pattern
 from mixedflow.linalg.supernode_kernels import (
@@ -23,6 +24,9 @@ from mixedflow.linalg.supernode_kernels import (
     panel_rows,
     workloads,
 )
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,7 @@ def _lower_triangle(
         return pattern.indptr.astype(np.int64), entries.rows
     i, j = entries.rows[entries.scattered], entries.columns[entries.scattered]
     ones = np.ones(len(i), dtype=np.int8)
-    lower = sp.csc_matrix((ones, (np.maximum(i, j), np.minimum(i, j))), shape=pattern.shape)
+    lower = sparse.csc_matrix((ones, (np.maximum(i, j), np.minimum(i, j))), shape=pattern.shape)
     return lower.indptr.astype(np.int64), lower.indices.astype(np.int64)
 
 

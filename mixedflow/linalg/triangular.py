@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from mixedflow.linalg.arrays import FloatArray
+from mixedflow.linalg.late import linalg
 
 PLAIN_ORDER = 64
 """Order up to which substitution row by row is as quick as LAPACK's."""
@@ -26,9 +27,7 @@ def solve_lower(L: FloatArray, right: FloatArray, *, transposed: bool = False) -
     """
     n = len(L)
     if n > PLAIN_ORDER:
-        from scipy.linalg import solve_triangular
-
-        found: FloatArray = solve_triangular(
+        found: FloatArray = linalg.solve_triangular(
             L, right, lower=True, trans="T" if transposed else "N", check_finite=False
         )
         return found

@@ -15,7 +15,8 @@ SCRIPT = """
 import sys
 import mixedflow as mf
 fit = mf.fit("Reaction ~ Days + (Days | Subject)", sys.argv[1])
-heavy = {"numba", "dask", "distributed", "snakemake", "formulaic", "pandas", "altair", "pydantic"}
+heavy = {"numba", "dask", "distributed", "snakemake", "formulaic", "pandas", "altair", "pydantic",
+         "scipy"}
 print(round(fit.loglik, 4), *sorted(heavy & set(sys.modules)))
 """
 
