@@ -37,13 +37,9 @@ class LevelSet:
         """All levels of both; whole and decimal numbers go together, text and numbers do not."""
         if not len(self) or not len(other):
             return other if not len(self) else self
-        if "text" in (self.kind, other.kind) and self.kind != other.kind:
-            raise DataError(
-                f"The column '{column}' holds text in one part of the data and numbers in another."
-            )
-        if self.kind == "text":
+        kind = common_kind(self.kind, other.kind, column)
+        if kind == "text":
             return LevelSet("text", pc.unique(pa.concat_arrays([self.values, other.values])))
-        kind = self.kind if self.kind == other.kind else _wider(self.kind, other.kind)
         if kind == self.kind == other.kind and np.array_equal(self.values, other.values):
             return self
         both = np.concatenate([self.values, other.values])
@@ -73,7 +69,20 @@ class LevelSet:
         return [str(v) for v in self.values.tolist()]
 
 
-def _wider(a: LevelKind, b: LevelKind) -> LevelKind:
+def common_kind(a: LevelKind, b: LevelKind, column: str) -> LevelKind:
+    """Return the kind of levels of two parts of a column: decimal numbers hold whole ones.
+
+    Raises
+    ------
+    DataError
+        if one of them is text and the other is not.
+    """
+    if a == b:
+        return a
+    if "text" in (a, b):
+        raise DataError(
+            f"The column '{column}' holds text in one part of the data and numbers in another."
+        )
     return "float" if "float" in (a, b) else "int"
 
 

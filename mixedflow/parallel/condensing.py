@@ -23,6 +23,7 @@ import pyarrow as pa
 import mixedflow
 from mixedflow.crossproducts.condense import condense_block, condense_columns
 from mixedflow.crossproducts.storage import load_crossproducts, save_crossproducts
+from mixedflow.crossproducts.totals import add_in_place, finished
 from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.data.atomic import atomic_write_text
 from mixedflow.data.fingerprint import sha256_of_table, sha256_of_text
@@ -50,17 +51,23 @@ from mixedflow.errors import (
 from mixedflow.parallel.mapping import OnDone, map_reduce
 from mixedflow.parallel.runner import SYNCHRONOUS, Runner
 from mixedflow.parallel.single_pass import (
+    READINGS,
     Reading,
-    add_readings,
     local_encoder,
     one_reading_suffices,
+    ordered_reading,
     pilots_represent,
     place_of,
+    reading,
 )
+from mixedflow.parallel.tree import Addition
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 KEY_LENGTH = 16
+
+SUMS: Addition[CrossProducts] = Addition(add, add_in_place, finished)
+"""How sums over the levels of one schema are added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +158,7 @@ def condense(  # noqa: PLR0913 - everything that condensing can be told
     def task(index: int) -> CrossProducts:
         return condensing.piece(pieces, index) if pieces else condensing.partition(index)
 
-    sums = map_reduce(task, n, add, runner=runner, on_done=counted)
+    sums = map_reduce(task, n, SUMS, runner=runner, on_done=counted)
     if pieces is not None:
         _finish_pieces(pieces, source, sums)
     return (with_rows_of(schema, source, sums) if passes == 1 else schema), sums
@@ -190,6 +197,7 @@ def _one_reading(
     if not _usable(spec, first):
         return None
     provisional = provisional_schema(spec, first)
+    grouping = tuple(factor.variables[0] for factor in spec.parsed.factors)
     if runner.client is not None:
         held.clear()
 
@@ -199,15 +207,16 @@ def _one_reading(
         if not _usable(spec, summary):
             return Reading(summary, None, ())
         encoder = local_encoder(spec, provisional, summary)
-        levels = tuple(encoder.schema.levels[f.variables[0]] for f in encoder.info.factors)
-        return Reading(summary, _condense_table(encoder, table, place, group), levels)
+        return reading(summary, _condense_table(encoder, table, place, group), grouping)
 
-    total = map_reduce(read, source.n_partitions, add_readings, runner=runner, on_done=on_done)
-    schema = finish_schema(spec, total.summary)
-    if total.sums is None or not pilots_represent(provisional.pilots, schema.pilots):
+    total = map_reduce(read, source.n_partitions, READINGS, runner=runner, on_done=on_done)
+    summary, sums = ordered_reading(total, grouping)
+    del total
+    schema = finish_schema(spec, summary)
+    if sums is None or not pilots_represent(provisional.pilots, schema.pilots):
         return None
     schema = replace(schema, pilots=provisional.pilots)
-    return schema, replace(total.sums, info=Encoder(spec, schema).info)
+    return schema, replace(sums, info=Encoder(spec, schema).info)
 
 
 def _usable(spec: ModelSpec, summary: PartitionSummary) -> bool:

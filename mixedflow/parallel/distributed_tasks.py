@@ -1,7 +1,7 @@
 """Tasks on Dask workers: batches of items, and the fixed tree over them.
 
-Stands at "Sums are added in a fixed tree" in ``docs/algorithm.md``. A batch is a power of two of
-items and so a node of the tree: adding it up inside a task gives the bits that this process gives.
+Stands at "Sums are added in a fixed tree" in ``docs/algorithm.md``. A batch is a node of the
+tree: adding it up inside a task gives the bits that this process gives.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from uuid import uuid4
 from mixedflow.errors import MixedflowError
 from mixedflow.parallel.mapping import OnDone
 from mixedflow.parallel.runner import Runner, WorkerError
-from mixedflow.parallel.tree import aligned, batches, fold, tree_plan
+from mixedflow.parallel.tree import Addition, aligned, batches, fold, tree_plan
 
 T = TypeVar("T")
+
+SUMS_FIRST = 1
+"""Priority of adding over making more that waits to be added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class _Job(Generic[T]):
     """What every task needs; sent to the workers once."""
 
     fn: Callable[[int], T]
-    combine: Callable[[T, T], T] | None
+    adding: Addition[T] | None
 
 
 def _hold(job: _Job[T]) -> _Job[T]:
@@ -34,32 +37,37 @@ def _hold(job: _Job[T]) -> _Job[T]:
 
 
 def _run_batch(job: _Job[T], start: int, stop: int) -> Any:
-    if job.combine is None:
-        return [job.fn(index) for index in range(start, stop)]
-    return fold((job.fn(index) for index in range(start, stop)), job.combine)
+    items = (job.fn(index) for index in range(start, stop))
+    if job.adding is None:
+        return list(items)
+    if stop - start == 1:
+        return next(items)
+    return job.adding.finish(fold(items, job.adding.absorb, job.adding.radix))
 
 
 def _combine(job: _Job[T], left: T, right: T) -> T:
-    if job.combine is None:
+    if job.adding is None:
         raise TypeError("this job only maps")
-    return job.combine(aligned(left), aligned(right))
+    return job.adding.combine(aligned(left), aligned(right))
 
 
 def reduce_on_workers(
     fn: Callable[[int], T],
     n_items: int,
-    combine: Callable[[T, T], T],
+    adding: Addition[T],
     runner: Runner,
     on_done: OnDone | None,
 ) -> T:
     """Return the items' results combined in the fixed tree, on the runner's workers."""
-    ranges = batches(n_items)
+    ranges = batches(n_items, radix=adding.radix)
     with errors_as_ours():
-        name, job, leaves = _submit_batches(_Job(fn, combine), ranges, runner)
+        name, job, leaves = _submit_batches(_Job(fn, adding), ranges, runner)
         nodes = dict(enumerate(leaves))
-        for left, right, made in tree_plan(len(ranges)):
+        for left, right, made in tree_plan(len(ranges), adding.radix):
             pair = nodes.pop(left), nodes.pop(right)
-            nodes[made] = runner.client.submit(_combine, job, *pair, key=f"{name}-sum-{made}")
+            nodes[made] = runner.client.submit(
+                _combine, job, *pair, key=f"{name}-sum-{made}", priority=SUMS_FIRST
+            )
         (root,) = nodes.values()
         nodes.clear()
         try:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import TypeVar
 
 from mixedflow.parallel.runner import SYNCHRONOUS, Runner
-from mixedflow.parallel.tree import fold
+from mixedflow.parallel.tree import Addition, as_addition, fold
 
 T = TypeVar("T")
 OnDone = Callable[[int, int], None]
@@ -21,21 +21,22 @@ OnDone = Callable[[int, int], None]
 def map_reduce(
     fn: Callable[[int], T],
     n_items: int,
-    combine: Callable[[T, T], T],
+    combine: Callable[[T, T], T] | Addition[T],
     *,
     runner: Runner = SYNCHRONOUS,
     on_done: OnDone | None = None,
 ) -> T:
-    """Return ``fn(0) + fn(1) + ...`` with ``combine`` for +, in a fixed balanced binary tree.
+    """Return ``fn(0) + fn(1) + ...`` with ``combine`` for +, in a fixed tree.
 
     The tree depends on ``n_items`` alone (:func:`mixedflow.parallel.tree.tree_plan`), so every
-    runner gives the same bits. In this process log2(n) + 1 results are held at a time.
+    runner gives the same bits. In this process no more sums are held than the tree has levels.
 
     Parameters
     ----------
     fn : what is done with item i
     n_items : number of items, one or more
-    combine : associative up to rounding; must not change its arguments
+    combine : associative up to rounding; must not change its arguments. An :class:`Addition` says
+        besides how to add in place
     runner : where tasks run
     on_done : called with the number of items done and their total
 
@@ -48,11 +49,13 @@ def map_reduce(
     """
     if n_items < 1:
         raise ValueError("map_reduce needs at least one item")
+    adding = as_addition(combine)
     if runner.client is not None:
         from mixedflow.parallel.distributed_tasks import reduce_on_workers
 
-        return reduce_on_workers(fn, n_items, combine, runner, on_done)
-    return fold(_counted(_results(fn, n_items, runner), n_items, on_done), combine)
+        return reduce_on_workers(fn, n_items, adding, runner, on_done)
+    results = _counted(_results(fn, n_items, runner), n_items, on_done)
+    return adding.finish(fold(results, adding.absorb, adding.radix))
 
 
 def map_each(
@@ -71,10 +74,13 @@ def map_each(
 
 
 def _counted(results: Iterator[T], total: int, on_done: OnDone | None) -> Iterator[T]:
-    for count, result in enumerate(results, start=1):
+    count = 0
+    for result in results:
+        count += 1  # noqa: SIM113 - enumerate would keep the result while the next one is made
         if on_done is not None:
             on_done(count, total)
         yield result
+        del result
 
 
 def _results(fn: Callable[[int], T], n_items: int, runner: Runner) -> Iterator[T]:
@@ -85,13 +91,13 @@ def _results(fn: Callable[[int], T], n_items: int, runner: Runner) -> Iterator[T
 
 
 def _on_threads(fn: Callable[[int], T], n_items: int, workers: int) -> Iterator[T]:
-    """Yield results in order; no more than two a thread are under way or waiting."""
+    """Yield results in order; one more than there are threads is under way or waiting."""
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(workers, "mixedflow"))
         waiting: deque[Future[T]] = deque()
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         for index in range(n_items):
-            if len(waiting) >= 2 * workers:
+            if len(waiting) > workers:
                 yield waiting.popleft().result()
             waiting.append(pool.submit(fn, index))
         while waiting:

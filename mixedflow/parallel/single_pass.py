@@ -10,11 +10,13 @@ pilots do not represent the data, the rows are read a second time. Stands at "On
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mixedflow.crossproducts.taking import recoded
+from mixedflow.crossproducts.totals import SumsTotal, renumbered
 from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.data.source import Source
 from mixedflow.design import (
@@ -27,8 +29,10 @@ from mixedflow.design import (
 )
 from mixedflow.design.evaluate import stateful_calls
 from mixedflow.design.levels import LevelSet
+from mixedflow.design.numbering import LevelNumbers
 from mixedflow.design.relevel import level_codes
 from mixedflow.design.types import Pilots
+from mixedflow.parallel.tree import Addition
 
 SHIFT_LIMIT = 64.0
 """Standard deviations that a pilot shift may be off the mean before the rows are read again."""
@@ -59,9 +63,9 @@ class Reading:
 
     Attributes
     ----------
-    summary : for the schema
+    summary : for the schema; where there are sums, the levels that they count are left out
     sums : over the levels below, or None where no row was usable
-    levels : ascending levels of every grouping factor that the sums count
+    levels : of every grouping factor that the sums count, in any order
     """
 
     summary: PartitionSummary
@@ -69,35 +73,84 @@ class Reading:
     levels: tuple[LevelSet, ...]
 
 
+def reading(summary: PartitionSummary, sums: CrossProducts, variables: Sequence[str]) -> Reading:
+    """Return what a partition told that has sums; ``variables`` are its grouping factors."""
+    others = {name: v for name, v in summary.levels.items() if name not in variables}
+    levels = tuple(summary.levels[name] for name in variables)
+    return Reading(replace(summary, levels=others), sums, levels)
+
+
+class ReadingTotal:
+    """The sum of readings: levels are numbered as they are met, and sums grow in place."""
+
+    def __init__(self, first: Reading) -> None:
+        self.summary = first.summary
+        self._sums: SumsTotal | None = None
+        self._numbers: tuple[LevelNumbers, ...] = ()
+        self._add_sums(first)
+
+    def add(self, other: Reading) -> None:
+        """Add a reading."""
+        self.summary = merge_summaries(self.summary, other.summary)
+        self._add_sums(other)
+
+    def _add_sums(self, part: Reading) -> None:
+        if part.sums is None:
+            return
+        if self._sums is None:
+            self._numbers = tuple(LevelNumbers(f.name) for f in part.sums.info.factors)
+        codes = [n.numbers(found) for n, found in zip(self._numbers, part.levels, strict=True)]
+        sums = renumbered(part.sums, codes)
+        if self._sums is None:
+            self._sums = SumsTotal(sums)
+        else:
+            self._sums.add(sums)
+
+    def reading(self) -> Reading:
+        """Return the readings as one; its arrays are those of the total."""
+        sums = None if self._sums is None else self._sums.sums()
+        return Reading(self.summary, sums, tuple(n.levels() for n in self._numbers))
+
+
+def add_in_place(total: Reading | ReadingTotal, other: Reading | ReadingTotal) -> ReadingTotal:
+    """Return a total with more added to it; it begins as a copy of the first reading."""
+    grown = total if isinstance(total, ReadingTotal) else ReadingTotal(total)
+    grown.add(_as_reading(other))
+    return grown
+
+
+def _as_reading(total: Reading | ReadingTotal) -> Reading:
+    return total.reading() if isinstance(total, ReadingTotal) else total
+
+
 def add_readings(a: Reading, b: Reading) -> Reading:
-    """Return both, their sums over the union of their levels."""
-    summary = merge_summaries(a.summary, b.summary)
-    if a.sums is None or b.sums is None:
-        full = b if a.sums is None else a
-        return Reading(summary, full.sums, full.levels)
-    names = [factor.name for factor in a.sums.info.factors]
-    levels = tuple(
-        x.union(y, name).ordered() for x, y, name in zip(a.levels, b.levels, names, strict=True)
-    )
-    return Reading(summary, _over(a, levels) + _over(b, levels), levels)
+    """Return both, their sums over the union of their levels; neither is changed."""
+    return add_in_place(a, b).reading()
 
 
-def _over(part: Reading, levels: tuple[LevelSet, ...]) -> CrossProducts:
-    """Return a part's sums over other levels that contain its own."""
-    assert part.sums is not None  # noqa: S101 - checked by the caller
-    if all(len(own) == len(union) for own, union in zip(part.levels, levels, strict=True)):
-        return part.sums
+READINGS: Addition[Reading] = Addition(add_readings, add_in_place, _as_reading)
+"""How readings are added."""
+
+
+def ordered_reading(
+    part: Reading, variables: Sequence[str]
+) -> tuple[PartitionSummary, CrossProducts | None]:
+    """Return summary and sums of all rows, levels ascending and named in the summary."""
+    if part.sums is None:
+        return part.summary, None
+    levels = [found.ordered() for found in part.levels]
     codes = [
-        np.arange(len(own)) if len(own) == len(union) else level_codes(own, union)
-        for own, union in zip(part.levels, levels, strict=True)
+        np.arange(len(own)) if own is ascending else level_codes(own, ascending)
+        for own, ascending in zip(part.levels, levels, strict=True)
     ]
-    return recoded(part.sums, codes, [len(found) for found in levels])
+    sums = recoded(part.sums, codes, [len(found) for found in levels])
+    named = {**part.summary.levels, **dict(zip(variables, levels, strict=True))}
+    return replace(part.summary, levels=named), sums
 
 
 def local_encoder(spec: ModelSpec, provisional: Schema, summary: PartitionSummary) -> Encoder:
     """Return an encoder with provisional pilots and the levels of one partition."""
-    levels = {name: found.ordered() for name, found in summary.levels.items()}
-    return Encoder(spec, replace(provisional, levels=levels))
+    return Encoder(spec, replace(provisional, levels=summary.levels))
 
 
 def place_of(source: Source, index: int) -> PartitionPlace:

@@ -1,7 +1,8 @@
 """The fixed order in which results are added up.
 
-Leaf results are combined in a balanced binary tree that depends on their number alone, so that any
-scheduler, any number of workers and any timing gives the same bits. Stands at "Sums are added in a
+Leaf results are combined in a tree that depends on their number alone, so that any scheduler, any
+number of workers and any timing gives the same bits: a balanced one, binary or, where results
+are large, of a higher radix. Stands at "Sums are added in a
 fixed tree" in ``docs/algorithm.md``.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,14 +18,47 @@ T = TypeVar("T")
 
 TASKS_AT_MOST = 2048
 
+WIDE = 32
+"""Radix of the tree where sums are large: one a level is held, and every leaf is added in its turn."""
 
-def tree_plan(n: int) -> list[tuple[int, int, int]]:
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Addition(Generic[T]):
+    """How results are added, where that can be done in the place of a sum that nobody else holds.
+
+    Attributes
+    ----------
+    combine : a, b -> a + b; neither is changed
+    absorb : a or the total that it began, b or its total -> their total, in the place of the first
+    finish : total, or what was never added to, -> sum
+    radix : of the tree; so many nodes are added from the left to make one of the next level
+    """
+
+    combine: Callable[[T, T], T]
+    absorb: Callable[[Any, Any], Any]
+    finish: Callable[[Any], T]
+    radix: int = WIDE
+
+
+def as_addition(combine: Callable[[T, T], T] | Addition[T]) -> Addition[T]:
+    """Return the addition of a plain function: a balanced tree from the first leaf on."""
+    if isinstance(combine, Addition):
+        return combine
+    return Addition(combine, combine, _same, radix=2)
+
+
+def _same(value: T) -> T:
+    return value
+
+
+def tree_plan(n: int, radix: int = 2) -> list[tuple[int, int, int]]:
     """Return the tree over ``n`` leaves as steps ``(left, right, result)``, in a valid order.
 
     Leaves are 0 .. n - 1; step ``k`` makes node ``n + k``. Leaves are taken from the left like the
-    digits of a binary counter: two subtrees of equal size are combined as soon as both are there,
-    and what is left at the end is folded from the right. A subtree over leaves
-    ``[i 2^k, (i+1) 2^k)`` is therefore always a node, which is what lets tasks take several leaves.
+    digits of a counter: ``radix`` subtrees of equal size are added from the left as they come, and
+    what is left at the end is folded from the right. A subtree over leaves
+    ``[i radix^k, (i+1) radix^k)`` is therefore always a node, which is what lets tasks take several
+    leaves.
     """
     steps: list[tuple[int, int, int]] = []
 
@@ -33,37 +67,57 @@ def tree_plan(n: int) -> list[tuple[int, int, int]]:
         return steps[-1][2]
 
     if n:
-        fold(range(n), combine)
+        fold(range(n), combine, radix)
     return steps
 
 
-def fold(items: Iterable[T], combine: Callable[[T, T], T]) -> T:
-    """Return the items combined as :func:`tree_plan` says, holding log2(n) + 1 results at a time.
+def fold(items: Iterable[T], combine: Callable[[T, T], T], radix: int = 2) -> T:
+    """Return the items combined as :func:`tree_plan` says, holding log(n) / log(radix) + 1 sums.
 
     Raises
     ------
     ValueError
         when there are no items
     """
-    held: list[tuple[int, T]] = []
+    held: list[_Held[T]] = []
     for item in items:
-        size, value = 1, item
-        while held and held[-1][0] == size:
-            size, value = size + held[-1][0], combine(held.pop()[1], value)
-        held.append((size, value))
+        _count_up(held, item, combine, radix)
+        del item  # it may be large, and the name would keep it while the next one is made
     if not held:
         raise ValueError("nothing to combine")
-    value = held.pop()[1]
+    total = held.pop().value
     while held:
-        value = combine(held.pop()[1], value)
-    return value
+        total = combine(held.pop().value, total)
+    return total
 
 
-def batches(n: int, at_most: int = TASKS_AT_MOST) -> list[tuple[int, int]]:
-    """Return ranges of leaves for tasks, each a power of two and so a node of the tree."""
+class _Held(NamedTuple, Generic[T]):
+    """The sum of so many nodes of a level."""
+
+    level: int
+    nodes: int
+    value: T
+
+
+def _count_up(held: list[_Held[T]], value: T, combine: Callable[[T, T], T], radix: int) -> None:
+    """Add a leaf to the sum of its level, and what is complete to that of the next level."""
+    level = 0
+    while True:
+        nodes = 1
+        if held and held[-1].level == level:
+            nodes += held[-1].nodes
+            value = combine(held.pop().value, value)
+        if nodes < radix:
+            held.append(_Held(level, nodes, value))
+            return
+        level += 1
+
+
+def batches(n: int, at_most: int = TASKS_AT_MOST, radix: int = 2) -> list[tuple[int, int]]:
+    """Return ranges of leaves for tasks, each a power of the radix and so a node of the tree."""
     size = 1
     while -(-n // size) > at_most:
-        size *= 2
+        size *= radix
     return [(start, min(start + size, n)) for start in range(0, n, size)]
 
 

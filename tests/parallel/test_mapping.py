@@ -22,7 +22,7 @@ from mixedflow.parallel import (
     open_runner,
     tree_plan,
 )
-from mixedflow.parallel.tree import batches, fold
+from mixedflow.parallel.tree import WIDE, Addition, batches, fold
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +53,45 @@ def walk(n: int, plan: list[tuple[int, int, int]]) -> str:
     return root
 
 
+@pytest.mark.parametrize("radix", [2, 3, 4, 32])
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 6, 7, 8, 11, 64, 100, 129])
-def test_tree_is_the_streamed_one_whatever_the_batches(n: int) -> None:
-    text = walk(n, tree_plan(n))
+def test_tree_is_the_streamed_one_whatever_the_batches(n: int, radix: int) -> None:
+    text = walk(n, tree_plan(n, radix))
     pair = "({}+{})".format
-    assert fold(map(str, range(n)), pair) == text
+    assert fold(map(str, range(n)), pair, radix) == text
     for tasks in (1, 2, 3, 7, 64):
-        parts = [fold(map(str, range(a, b)), pair) for a, b in batches(n, tasks)]
+        parts = [fold(map(str, range(a, b)), pair, radix) for a, b in batches(n, tasks, radix)]
         assert len(parts) <= tasks
-        assert fold(parts, pair) == text
-        over = walk(len(parts), tree_plan(len(parts)))
+        assert fold(parts, pair, radix) == text
+        over = walk(len(parts), tree_plan(len(parts), radix))
         assert over.count("+") == len(parts) - 1
+
+
+def test_nodes_are_added_from_the_left() -> None:
+    assert walk(5, tree_plan(5)) == "(((0+1)+(2+3))+4)"
+    assert walk(8, tree_plan(8, 3)) == "((((0+1)+2)+((3+4)+5))+(6+7))"
+    assert walk(5, tree_plan(5, 32)) == "((((0+1)+2)+3)+4)"
+
+
+@pytest.mark.parametrize("n", [32, 33, 1000, 1025])
+def test_a_wide_tree_holds_one_sum_a_level(n: int) -> None:
+    alive: set[int] = set()
+    most = 0
+
+    class Leaf:
+        def __init__(self) -> None:
+            nonlocal most
+            alive.add(id(self))
+            most = max(most, len(alive))
+
+        def __del__(self) -> None:
+            alive.discard(id(self))
+
+    def into(left: Leaf, right: Leaf) -> Leaf:
+        return left
+
+    fold((Leaf() for _ in range(n)), into, WIDE)
+    assert most <= 2 + int(np.log(n) / np.log(WIDE))
 
 
 def test_tree_is_shallow() -> None:
@@ -88,6 +116,33 @@ def test_threads_give_the_same_bits_and_count() -> None:
     assert other.count == 37
 
 
+def test_adding_in_place_gives_the_bits_of_the_tree_that_is_said(workers: Runner) -> None:
+    wide = Addition(add, _into, _finished)
+    one = map_reduce(rough, 100, wide)
+    nodes = {i: rough(i) for i in range(100)}
+    for left, right, made in tree_plan(100, WIDE):
+        nodes[made] = nodes.pop(left) + nodes.pop(right)
+    (said,) = nodes.values()
+    assert np.array_equal(one.values, said.values)
+    assert not np.array_equal(one.values, map_reduce(rough, 100, add).values)
+    with open_runner("threads", workers=3) as runner:
+        assert np.array_equal(one.values, map_reduce(rough, 100, wide, runner=runner).values)
+    assert np.array_equal(one.values, map_reduce(rough, 100, wide, runner=workers).values)
+
+
+def _into(total: Sums | list[Sums], other: Sums | list[Sums]) -> list[Sums]:
+    (right,) = other if isinstance(other, list) else [other]
+    if not isinstance(total, list):
+        total = [Sums(total.values.copy(), total.count)]
+    total[0].values[:] += right.values
+    total[0] = Sums(total[0].values, total[0].count + right.count)
+    return total
+
+
+def _finished(total: Sums | list[Sums]) -> Sums:
+    return total[0] if isinstance(total, list) else total
+
+
 def test_order_matters_for_these_numbers() -> None:
     one = map_reduce(rough, 37, add)
     plain = rough(0)
@@ -106,7 +161,9 @@ def test_local_workers_give_the_same_bits(workers: Runner, monkeypatch: pytest.M
     sockets = [s for p in family for s in p.net_connections("inet") if s.status == "LISTEN"]
     assert {s.laddr.ip for s in sockets} == {"127.0.0.1"}
     two = map_reduce(rough, 37, add, runner=runner, on_done=lambda a, _: seen.append(a))
-    monkeypatch.setattr("mixedflow.parallel.distributed_tasks.batches", lambda n: batches(n, 5))
+    monkeypatch.setattr(
+        "mixedflow.parallel.distributed_tasks.batches", lambda n, radix=2: batches(n, 5, radix)
+    )
     few = map_reduce(rough, 37, add, runner=runner)
     each = map_each(rough, 6, runner=runner)
     with pytest.raises(DataError) as caught:
