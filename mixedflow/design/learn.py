@@ -7,7 +7,8 @@ partitions are in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -44,7 +45,8 @@ def summarize_partition(
     place = where or PartitionPlace()
     check_columns(spec, table.column_names, place.source)
     table = chosen_columns(table, spec.variables, place.source)
-    kept, missing = complete_rows(table)
+    known = _moments_of_full(spec, table)
+    kept, missing = complete_rows(table, known)
     columns = {n: _column_counts(spec, n, table.column(n), missing.get(n), place) for n in missing}
     used = int(kept.sum())
     readable = all(columns[n].kind in ("numeric", "unknown") for n in spec.numeric_variables)
@@ -53,7 +55,7 @@ def summarize_partition(
     positions = np.flatnonzero(kept)
     complete = table if used == table.num_rows else table.filter(as_arrow(kept))
     learner = _Learner(spec, complete, positions, place)
-    learner.learn(columns)
+    learner.learn(columns, known if used == table.num_rows else {})
     pairs = {
         f.name: _pairs(complete, f.variables) for f in spec.parsed.factors if len(f.variables) > 1
     }
@@ -80,14 +82,31 @@ def chosen_columns(table: pa.Table, names: Sequence[str], source: str) -> pa.Tab
     return table.select(list(names))
 
 
-def complete_rows(table: pa.Table) -> tuple[Mask, dict[str, Mask | None]]:
-    """Which rows lack nothing, and which are missing by column."""
-    missing = {name: missing_in(table.column(name)) for name in table.column_names}
+def complete_rows(
+    table: pa.Table, full: Collection[str] = ()
+) -> tuple[Mask, dict[str, Mask | None]]:
+    """Which rows lack nothing, and which are missing by column; ``full`` columns lack nothing."""
+    missing = {
+        name: None if name in full else missing_in(table.column(name))
+        for name in table.column_names
+    }
     kept = np.ones(table.num_rows, dtype=bool)
     for mask in missing.values():
         if mask is not None:
             kept &= ~mask
     return kept, missing
+
+
+def _moments_of_full(spec: ModelSpec, table: pa.Table) -> dict[str, Moments]:
+    """Moments of the decimal columns whose values are all finite: one pass tells both."""
+    found = {}
+    for name in dict.fromkeys((*spec.numeric_variables, *spec.bare_variables)):
+        column = table.column(name)
+        if pa.types.is_floating(column.type) and not column.null_count and name not in spec.levels:
+            moments = moments_of(numbers(column))
+            if math.isfinite(moments.base) and math.isfinite(moments.rest):
+                found[name] = moments
+    return found
 
 
 def _column_counts(
@@ -155,23 +174,31 @@ class _Learner:
         self.sketches: dict[str, DistinctSketch] = {}
         self.wrong: dict[str, Finding] = {}
 
-    def learn(self, columns: dict[str, ColumnSummary]) -> None:
-        """Fill the dictionaries; columns with infinite values are noted and learned no further."""
+    def learn(self, columns: dict[str, ColumnSummary], known: Mapping[str, Moments]) -> None:
+        """Fill the dictionaries; columns with infinite values are noted and learned no further.
+
+        ``known`` are moments of these rows that were taken before: of finite values.
+        """
         spec = self.spec
         numeric = [n for n in spec.bare_variables if columns[n].kind == "numeric"]
         numeric = [n for n in numeric if n not in spec.levels]
         names = dict.fromkeys((*spec.numeric_variables, *numeric))
         data = _Numbers(self.table, names)
         clean = _Numbers(
-            self.table, [n for n in names if not self._note_infinite(n, data[n], columns)]
+            self.table,
+            [n for n in names if n in known or not self._note_infinite(n, data[n], columns)],
         )
         for name in numeric:
             if name in clean:
-                self.moments[name] = moments_of(clean[name])
+                self.moments[name] = known[name] if name in known else moments_of(clean[name])
         for expression in spec.linear_expressions:
             if expression.kind in ("numeric", "basis") and set(expression.names) <= set(clean):
                 self._expression(expression, clean)
-        self._response(clean)
+        response = spec.parsed.response
+        if not spec.parsed.offsets and response.kind == "column" and response.names[0] in known:
+            self.moments[""] = known[response.names[0]]
+        else:
+            self._response(clean)
         if spec.weights is not None and spec.weights in clean:
             self._note(f"weights {spec.weights}", clean[spec.weights] <= 0, clean[spec.weights])
 

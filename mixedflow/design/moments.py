@@ -74,7 +74,10 @@ COMPILED_FROM = 300_000
 
 
 def moments_of(values: Float) -> Moments:
-    """Return the moments of a column, a stretch of rows at a time."""
+    """Return the moments of a column, a stretch of rows at a time.
+
+    Their base or rest is not finite where one of the values is not.
+    """
     n = len(values)
     if n >= COMPILED_FROM:
         from mixedflow.design.moments_kernels import column_sums
@@ -94,7 +97,7 @@ def _stretch(values: Float) -> Moments:
         gap -= rest
         drift = float(gap.sum())
         squares = max(float(gap @ gap) - drift * drift / n, 0.0)
-    return Moments(n, base, rest, squares, float(values.min()), float(values.max()))
+        return Moments(n, base, rest, squares, float(values.min()), float(values.max()))
 
 
 @dataclass(frozen=True, slots=True)
