@@ -8,7 +8,7 @@ traces are estimated. The number of rows plays no part.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -50,6 +50,21 @@ EVALUATIONS = 4
 ORDERING_COST = 1e5
 """Time of ordering and analysing a pair of levels, in LAPACK's flops (measured)."""
 
+WARM_ABOVE = 1e10
+"""Cost of an exact evaluation from which on a few estimated ones are looked at as a start."""
+
+WARM_SHARE = 0.3
+"""Share of an exact evaluation that an estimated one may cost to be worth its while."""
+
+WARM_PROBES = 8
+"""Random vectors of an estimated evaluation that only has to come near."""
+
+WARM_TOLERANCE = 1e-5
+"""Relative residual of their solutions."""
+
+PCG_PENALTY = 30.0
+"""Time of a flop of conjugate gradients over that of one of LAPACK (measured)."""
+
 ENGINES_ALIVE = 2
 """Factorisations that are held at a time: where the driver stands, and where it tries."""
 
@@ -77,6 +92,7 @@ class EnginePlan:
     why : the choice in a clause
     make : factorises matrices of the pattern
     cost : predicted time of the same, in flops of LAPACK; zero where nothing is compared
+    warm : route to a start near the optimum where an evaluation is expensive, else None
     """
 
     name: str
@@ -85,6 +101,7 @@ class EnginePlan:
     why: str
     make: MakeEngine = field(repr=False, compare=False)
     cost: float = field(default=0.0, compare=False)
+    warm: IterativeRoute | None = field(default=None, repr=False, compare=False)
 
     @property
     def engine(self) -> type[Engine]:
@@ -119,7 +136,8 @@ def plan_engine(
         )
     possible = _possible(pattern)
     if wanted == "auto":
-        return _cheapest(pattern, budget or machine_budget(), iterative)
+        chosen = _cheapest(pattern, budget or machine_budget(), iterative)
+        return _with_warm_start(chosen, pattern, iterative)
     if wanted not in possible:
         raise UnsupportedError(
             f"solver '{wanted}' cannot solve this model ({len(pattern.shapes)} grouping factor(s)); "
@@ -127,7 +145,7 @@ def plan_engine(
         )
     if wanted == IterativeEngine.name:
         return _plan_pcg(pattern, iterative)
-    return _PLANS[wanted](pattern)
+    return _with_warm_start(_PLANS[wanted](pattern), pattern, iterative)
 
 
 def predict_engine(shapes: tuple[tuple[int, int], ...], n_pairs: int) -> EnginePlan:
@@ -258,6 +276,22 @@ def _plan_sparse(pattern: RandomPattern) -> EnginePlan:
         lambda matrix: SparseEngine(matrix, shared),
         cost=SPARSE_PENALTY * 3.0 * cost.flops,
     )
+
+
+def _with_warm_start(
+    plan: EnginePlan, pattern: RandomPattern, settings: IterativeSettings | None
+) -> EnginePlan:
+    """Return the plan, with a way to a start near the optimum where that is much the cheaper."""
+    if plan.cost < WARM_ABOVE:
+        return plan
+    few = replace(settings or IterativeSettings(), probes=WARM_PROBES, determinant=False)
+    few = replace(few, tolerance=WARM_TOLERANCE, probe_tolerance=WARM_TOLERANCE)
+    estimated = _plan_pcg(pattern, few)
+    if PCG_PENALTY * estimated.flops > WARM_SHARE * plan.cost:
+        return plan
+    assert isinstance(estimated.make, IterativeRoute)  # noqa: S101 - the plan's own
+    why = f"{plan.why}; started where conjugate gradients with {WARM_PROBES} random vectors end"
+    return replace(plan, why=why, warm=estimated.make)
 
 
 def _plan_pcg(pattern: RandomPattern, settings: IterativeSettings | None = None) -> EnginePlan:

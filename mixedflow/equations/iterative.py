@@ -47,6 +47,7 @@ class IterativeSettings:
     tolerance : relative residual of solutions
     probe_tolerance : relative residual of the probes' solutions
     max_steps : steps after which conjugate gradients give up
+    determinant : whether the log-determinant is estimated; else it is NaN
     """
 
     probes: int = 16
@@ -55,6 +56,7 @@ class IterativeSettings:
     tolerance: float = 1e-10
     probe_tolerance: float = 1e-8
     max_steps: int = 5_000
+    determinant: bool = True
 
 
 class IterativePattern:
@@ -205,7 +207,7 @@ class IterativeEngine(Engine):
     @property
     def logdet(self) -> float:
         """log|N| + log|blockdiag S| + the mean of the probes' quadratures."""
-        return float(self.logdet_by_probe().mean())
+        return float(self.logdet_by_probe().mean()) if self.settings.determinant else float("nan")
 
     def logdet_by_probe(self) -> Float:
         """Return one estimate of log|M_zz| a probe, (probes,).

@@ -34,7 +34,10 @@ def settle(problem: Problem, state: FitState) -> Evaluation:
     def at(params: VarianceParameters) -> Evaluation:
         return evaluate(problem.system, params, problem.engine, reml=problem.reml)
 
-    return _settled(problem.system, at, state.evaluation.params)
+    reached = state.evaluation
+    return _settled(
+        problem.system, at, reached if isinstance(reached, Evaluation) else at(reached.params)
+    )
 
 
 def settle_passes(problem: Problem, levels: LevelStore, state: FitState) -> GroupedEvaluation:
@@ -43,13 +46,19 @@ def settle_passes(problem: Problem, levels: LevelStore, state: FitState) -> Grou
     def at(params: VarianceParameters) -> GroupedEvaluation:
         return evaluate_grouped(problem.system, params, levels, reml=problem.reml)
 
-    return _settled(problem.system, at, state.evaluation.params)
+    reached = state.evaluation
+    return _settled(
+        problem.system,
+        at,
+        reached if isinstance(reached, GroupedEvaluation) else at(reached.params),
+    )
 
 
 def _settled(
-    system: ModelSystem, at: Callable[[VarianceParameters], Found], params: VarianceParameters
+    system: ModelSystem, at: Callable[[VarianceParameters], Found], reached: Found
 ) -> Found:
-    best = at(params)
+    """Return where the driver ended, its evaluation used again, with small pivots zero."""
+    best = reached
     for term, column in small_pivots(system, best.params):
         after = at(without_pivot(system, best.params, term, column))
         if after.minus2ll <= best.minus2ll + SLACK + 1e-12 * abs(best.minus2ll):

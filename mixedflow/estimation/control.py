@@ -31,11 +31,13 @@ class FitControl:
     em_steps : PX-EM steps before the first Newton step of ``auto``
     accelerate : extrapolate ``em`` and ``px-em`` by SQUAREM every third iteration
     solver : the route for the equations; ``auto`` chooses by predicted cost
+    warm_start : where an exact evaluation is expensive and the method is ``auto``, go near the
+        optimum by a few estimated ones and start there, without PX-EM steps
     threads : threads of the compiled passes; any number gives the same bits
     mc_probes : random vectors that the solver ``pcg`` begins with; other solvers need none
     mc_target : the largest Monte-Carlo error of a variance component, as a share of its standard
         error, that ``pcg`` may leave; probes are added until it is met
-    mc_seed : of the random vectors; the same seed gives the same fit
+    mc_seed : of the random vectors, those of ``warm_start`` too; the same seed gives the same fit
     """
 
     max_iter: int | None = None
@@ -44,6 +46,7 @@ class FitControl:
     em_steps: int = 3
     accelerate: bool = True
     solver: SolverName = "auto"
+    warm_start: bool = True
     threads: int = 1
     mc_probes: int = 16
     mc_target: float = 0.05
@@ -53,8 +56,10 @@ class FitControl:
         _check_count("max_iter", 1 if self.max_iter is None else self.max_iter, 1)
         _check_count("threads", self.threads, 1)
         _check_count("em_steps", self.em_steps, 0)
-        if not isinstance(self.accelerate, bool):
-            raise ConfigError(f"accelerate must be true or false; found {self.accelerate!r}")
+        for name in ("accelerate", "warm_start"):
+            if not isinstance(getattr(self, name), bool):
+                found = getattr(self, name)
+                raise ConfigError(f"{name} must be true or false; found {found!r}")
         _check_count("mc_probes", self.mc_probes, 4)
         _check_count("mc_seed", self.mc_seed, 0)
         for name in ("tolerance", "parameter_tolerance", "mc_target"):

@@ -31,15 +31,18 @@ from mixedflow.estimation.driver import (
 )
 from mixedflow.estimation.grouped import compiled_pays, local_levels
 from mixedflow.estimation.likelihood import Evaluation, evaluate
-from mixedflow.estimation.parameters import VarianceParameters
+from mixedflow.estimation.parameters import VarianceParameters, start_parameters
 from mixedflow.estimation.probed import MonteCarloError
-from mixedflow.estimation.probing_driver import ProbedProblem, run_probed
+from mixedflow.estimation.probing_driver import ProbedProblem, run_probed, warm_start
 
 CHEAP = 1e7
 """Predicted operations of an iteration, times p, up to which a fit is polished to the last digit."""
 
 FEW_POLISHING = 2
 """Newton steps after convergence of larger systems: each gains two digits or more."""
+
+WARM_DECREMENT = 1e-10
+"""Decrement at which a fit with a warm start has converged: it is not polished, for every look is dear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +148,31 @@ def estimate(  # noqa: PLR0913 - the public way in
         local_levels(system, control.threads) if compiled else None,
         polishing=POLISHING if plan.flops * system.p < CHEAP else FEW_POLISHING,
     )
-    state = run_driver(problem, start=start, progress=progress)
+    near = _near(problem, plan) if start is None else None
+    if near is not None:
+        strict = min(control.tolerance, WARM_DECREMENT)
+        problem = replace(
+            problem, control=replace(control, em_steps=0, tolerance=strict), polishing=0
+        )
+    state = run_driver(problem, start=start if near is None else near, progress=progress)
+    if near is not None:
+        state = _begun_warm(state)
     return _estimates(settle(problem, state), state, _How(chosen, plan.name, began))
+
+
+def _near(problem: Problem, plan: EnginePlan) -> VarianceParameters | None:
+    """Return where conjugate gradients lead, if an exact evaluation is dear and that is wanted."""
+    control, system = problem.control, problem.system
+    if plan.warm is None or not control.warm_start or problem.method != "auto":
+        return None
+    probed = ProbedProblem(system, plan.warm, problem.reml, problem.method, control)
+    return warm_start(probed, start_parameters(system))
+
+
+def _begun_warm(state: FitState) -> FitState:
+    """Return the state with a trace that says how its start was found."""
+    first, *later = state.trace
+    return replace(state, trace=(replace(first, step="warm start"), *later))
 
 
 def plan_system(system: ModelSystem, control: FitControl) -> EnginePlan:

@@ -45,6 +45,12 @@ HALVINGS = 6
 MOST_PROBES = 1_024
 """Probes beyond which a Monte-Carlo error is reported as it is."""
 
+NEAR = 1e-4
+"""Decrement from which the last Newton step needs no evaluation to be a start for the exact driver."""
+
+APPROACHES = 12
+"""Steps after which the way to a start is given up."""
+
 POLISHED = 1e-16
 """Decrement below which the tolerance of the solutions speaks, not the distance to the root."""
 
@@ -139,6 +145,33 @@ def run_probed(
     converged = point.converged(problem.control)
     state = FitState(point.evaluation, tuple(trace), converged, point.info, point.newton)
     return ProbedFit(state, _settle(problem, point), _error(problem, point))
+
+
+def warm_start(problem: ProbedProblem, start: VarianceParameters) -> VarianceParameters | None:
+    """Return parameters near the optimum, for the exact driver to start from.
+
+    The score of a few probes leads there. None where it does not, and where a variance runs to zero:
+    whether it is zero is not for an estimate to say.
+    """
+    try:
+        point = _look(problem, start)
+        for number in range(1, APPROACHES + 1):
+            if point.newton.decrement < NEAR:
+                return _one_step_on(problem.system, point)
+            moved = _move(problem, point, number)
+            if moved is None:
+                return None
+            point = moved[1]
+            check_residual_variance(point.evaluation.params.sigma2, start.sigma2)
+    except FitError:
+        return None
+    return None
+
+
+def _one_step_on(system: ModelSystem, point: _Point) -> VarianceParameters | None:
+    params = point.evaluation.params
+    ahead = params.with_vector(params.vector() + limited(point.newton.step))
+    return None if list(small_pivots(system, ahead)) else ahead
 
 
 def _refined(problem: ProbedProblem, point: _Point) -> tuple[ProbedProblem, _Move | None]:

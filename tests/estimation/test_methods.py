@@ -11,6 +11,7 @@ import pytest
 from dense_problems import RECIPES, problem
 
 import mixedflow as mf
+from mixedflow.equations import choice
 from mixedflow.equations.choice import ENGINES
 from mixedflow.errors import ConfigError, FitError, UnsupportedError
 from mixedflow.estimation.control import METHODS, SOLVERS, FitControl, checked_method
@@ -117,9 +118,15 @@ class TestControl:
     def test_every_field_is_tested_here(self):
         assert {field.name for field in dataclasses.fields(FitControl)} == {
             "max_iter", "tolerance", "parameter_tolerance", "em_steps", "solver", "threads",
-            "accelerate",
+            "accelerate", "warm_start",
             "mc_probes", "mc_target", "mc_seed",
         }  # fmt: skip
+
+    def test_warm_start(self, monkeypatch):
+        for name, value in (("WARM_ABOVE", 0.0), ("WARM_SHARE", float("inf"))):
+            monkeypatch.setattr(choice, name, value)
+        assert self.fit(solver="schur").trace[0].step == "warm start"
+        assert self.fit(solver="schur", warm_start=False).trace[0].step == "start"
 
     def test_max_iter(self):
         assert self.fit(max_iter=2).trace[-1].iteration == 2
