@@ -15,6 +15,7 @@ import numpy as np
 
 from mixedflow.crossproducts.linear import split_gram, whole_gram
 from mixedflow.crossproducts.types import ONLY_KEY, CrossProducts, FactorSums, KeyedSums
+from mixedflow.design.coded import contrast_matrix
 from mixedflow.design.types import (
     CodedColumns,
     DesignColumns,
@@ -49,21 +50,12 @@ def written_out(columns: DesignColumns) -> DesignColumns:
     """Return the same columns, none of them coded: (n, c) numbers for each."""
     x: dict[int, Pieces] = {}
     for one in columns.coded:
-        C = _matrix(one)
+        C = contrast_matrix(one)
         for k, place in enumerate(one.places.tolist()):
             x[place] = (np.ascontiguousarray(C[:, k])[one.codes], *one.pieces)
     plain = iter(columns.x)
     p = len(columns.x) + len(x)
     return replace(columns, x=tuple(x[k] if k in x else next(plain) for k in range(p)), coded=())
-
-
-def _matrix(one: CodedColumns) -> Float:
-    contrasts = one.contrasts
-    C = np.zeros((len(contrasts.column), len(one.places)))
-    units = np.flatnonzero(contrasts.column >= 0)
-    C[units, contrasts.column[units]] = 1.0
-    C[contrasts.dense] = contrasts.rows
-    return C
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ def condense_block(
         weights=block.weights,
         rows_in=block.rows_in,
         missing=block.missing,
+        coded=block.coded,
     )
     return condense_columns(columns, info, kernel=kernel, by_group=by_group)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from mixedflow.design.columns import Column, Learned, Piece, Rows, coding_of
 from mixedflow.design.safety import Expression
-from mixedflow.design.types import CodedColumns, Float, LevelContrasts
+from mixedflow.design.types import CodedColumns, DesignBlock, Float, LevelContrasts
 
 CODED_FROM = 16
 """Levels from which codes are condensed: 1.5 to 2.9 times as fast there, as fast at 8 (measured)."""
@@ -101,3 +101,41 @@ def level_contrasts(matrix: Float) -> LevelContrasts:
     unit = (entries == 1) & (matrix[np.arange(len(matrix)), at] == 1.0)
     dense = np.flatnonzero((entries > 0) & ~unit)
     return LevelContrasts(np.where(unit, at, -1), dense, matrix[dense])
+
+
+def contrast_matrix(columns: CodedColumns) -> Float:
+    """Return C, (L, c)."""
+    contrasts = columns.contrasts
+    C = np.zeros((len(contrasts.column), len(columns.places)))
+    units = np.flatnonzero(contrasts.column >= 0)
+    C[units, contrasts.column[units]] = 1.0
+    C[contrasts.dense] = contrasts.rows
+    return C
+
+
+def multiplier(columns: CodedColumns) -> Float:
+    """Return the number a row that the contrasts are multiplied by, (n,)."""
+    values = np.ones(len(columns.codes))
+    with np.errstate(all="ignore"):
+        for piece in columns.pieces:
+            values *= piece
+    return values
+
+
+def fixed_part(block: DesignBlock, beta: Float) -> Float:
+    """Return X beta, (n,), for beta in the order of all columns of X."""
+    if not block.coded:
+        return np.asarray(block.X @ beta)
+    taken = np.concatenate([one.places for one in block.coded])
+    eta: Float = block.X @ np.delete(beta, taken)
+    for one in block.coded:
+        effects = level_effects(one.contrasts, beta[one.places])[one.codes]
+        eta += effects * multiplier(one) if one.pieces else effects
+    return eta
+
+
+def level_effects(contrasts: LevelContrasts, beta: Float) -> Float:
+    """Return C beta, (L,)."""
+    effects = np.where(contrasts.column >= 0, beta[contrasts.column], 0.0)
+    effects[contrasts.dense] = contrasts.rows @ beta
+    return effects

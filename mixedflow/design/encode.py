@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from mixedflow.design.arrow import Mask, PartitionPlace, as_arrow, not_numbers, storage_kind
-from mixedflow.design.coded import plan_coded
+from mixedflow.design.coded import CodedTerm, multiplier, plan_coded
 from mixedflow.design.columns import Column, Rows
 from mixedflow.design.learn import chosen_columns, complete_rows
 from mixedflow.design.levels import LevelIndex, LevelSet, combined_key
@@ -21,6 +21,7 @@ from mixedflow.design.safety import Expression
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec, check_columns
 from mixedflow.design.types import (
+    CodedColumns,
     DesignBlock,
     DesignColumns,
     DesignInfo,
@@ -117,7 +118,7 @@ class Encoder:
         check, kept, missing = self._opened(table, where, response=response)
         offset = self._offset(check)
         return DesignBlock(
-            X=self._matrix(self._plan.x, check),
+            X=self._matrix(tuple(self._plan.x[k] for k in self._coded.plain), check),
             y=self._response(check, offset) if response else np.empty((check.rows.n, 0)),
             Z=tuple(self._matrix(columns, check) for columns in self._plan.z),
             codes=self._codes(check, new_levels),
@@ -126,6 +127,7 @@ class Encoder:
             rows_in=table.num_rows,
             kept=kept,
             missing=missing,
+            coded=tuple(self._checked(term, check) for term in self._coded.terms),
         )
 
     def columns(self, table: pa.Table, *, where: PartitionPlace | None = None) -> DesignColumns:
@@ -239,6 +241,15 @@ class Encoder:
             names = [n for p in column.pieces for n in p.expression.names]
             check.finite(column.name, matrix[:, k], names)
         return matrix
+
+    def _checked(self, term: CodedTerm, check: _Check) -> CodedColumns:
+        """Return columns known by codes; the number that they are multiplied by must be finite."""
+        columns = term.of(check.rows)
+        if columns.pieces:
+            names = [n for other in term.others for n in other.expression.names]
+            text = self._plan.x[term.places[0]].name
+            check.finite(text, multiplier(columns), names)
+        return columns
 
     def _offset(self, check: _Check) -> Float | None:
         offsets = self.spec.parsed.offsets

@@ -97,34 +97,6 @@ class DesignInfo:
     weighted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DesignBlock:
-    """One partition's numbers, raw (no pilot applied), rows with missing values left out.
-
-    Attributes
-    ----------
-    X : (n, p)
-    y : (n, t), the response minus its offset
-    Z : one (n, Q_f) array a factor
-    codes : one (n,) array of level indices a factor, in 0 .. L_f - 1
-    weights : (n,) known weights, or None
-    offset : (n,) the offset that y lost, or None
-    rows_in : rows of the partition before missing values were dropped
-    kept : (rows_in,) bool, which rows are here
-    missing : column -> number of rows dropped in which it was missing
-    """
-
-    X: Float
-    y: Float
-    Z: tuple[Float, ...]
-    codes: tuple[Int, ...]
-    weights: Float | None
-    offset: Float | None
-    rows_in: int
-    kept: NDArray[np.bool_]
-    missing: dict[str, int]
-
-
 Pieces = tuple[Any, ...]
 """Arrays (n,) of any number type whose product is a column; none is the constant."""
 
@@ -167,6 +139,36 @@ class CodedColumns:
     contrasts: LevelContrasts
     codes: Int
     pieces: Pieces
+
+
+@dataclass(frozen=True, slots=True)
+class DesignBlock:
+    """One partition's numbers, raw (no pilot applied), rows with missing values left out.
+
+    Attributes
+    ----------
+    X : (n, p) columns that are not among the coded ones
+    y : (n, t), the response minus its offset
+    Z : one (n, Q_f) array a factor
+    codes : one (n,) array of level indices a factor, in 0 .. L_f - 1
+    weights : (n,) known weights, or None
+    offset : (n,) the offset that y lost, or None
+    rows_in : rows of the partition before missing values were dropped
+    kept : (rows_in,) bool, which rows are here
+    missing : column -> number of rows dropped in which it was missing
+    coded : columns of X that are known by level codes
+    """
+
+    X: Float
+    y: Float
+    Z: tuple[Float, ...]
+    codes: tuple[Int, ...]
+    weights: Float | None
+    offset: Float | None
+    rows_in: int
+    kept: NDArray[np.bool_]
+    missing: dict[str, int]
+    coded: tuple[CodedColumns, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from mixedflow.data.atomic import atomic_folder
 from mixedflow.data.source import Source
 from mixedflow.design.arrow import PartitionPlace
+from mixedflow.design.coded import fixed_part
 from mixedflow.design.encode import Encoder
 from mixedflow.design.types import DesignBlock, DesignInfo, Float, Int
 from mixedflow.diagnostics.sketch import ResidualSums, Rows, empty_sums, summarise_rows
@@ -84,7 +85,7 @@ def _by_column(frame: pd.DataFrame, columns: tuple[str, ...]) -> Float:
 
 def marginal_fitted(block: DesignBlock, effects: Effects) -> Float:
     """X beta + offset, (n,): the mean of a record whose groups are not known."""
-    fitted = block.X @ effects.beta
+    fitted = fixed_part(block, effects.beta)
     return fitted if block.offset is None else fitted + block.offset
 
 

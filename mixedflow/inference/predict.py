@@ -9,12 +9,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mixedflow.design.coded import fixed_part
 from mixedflow.design.types import DesignBlock, Float, TermDesign
 
 
 def linear_predictor(block: DesignBlock, beta: Float, kept: Sequence[int]) -> Float:
     """Return X beta + offset, (n,), with the aliased columns of X left out."""
-    eta: Float = block.X[:, list(kept)] @ beta
+    eta: Float
+    if block.coded:
+        whole = np.zeros(block.X.shape[1] + sum(len(one.places) for one in block.coded))
+        whole[list(kept)] = beta
+        eta = fixed_part(block, whole)
+    else:
+        eta = block.X[:, list(kept)] @ beta
     return eta if block.offset is None else eta + block.offset
 
 

@@ -94,6 +94,24 @@ def test_against_columns_written_out(name, w, kernel):
 
 
 @formulas
+def test_columns_written_out_are_those_of_any_category(name, monkeypatch):
+    data = frame()
+    table = pa.Table.from_pandas(data, preserve_index=False)
+    encoder = encoder_of(FORMULAS[name], data)
+    block, columns = encoder.encode(table), written_out(encoder.columns(table))
+    assert block.X.shape[1] < len(encoder.info.x_columns)
+    monkeypatch.setattr(coded, "CODED_FROM", len(data))
+    plain = encoder_of(FORMULAS[name], data)
+    assert plain.info.x_columns == encoder.info.x_columns
+    X = plain.encode(table).X
+    for k, pieces in enumerate(columns.x):
+        values = np.prod(np.array(pieces, dtype=float), axis=0) if pieces else 1.0
+        np.testing.assert_allclose(np.broadcast_to(values, len(X)), X[:, k], rtol=1e-15)
+    beta = np.random.default_rng(2).normal(size=X.shape[1])
+    np.testing.assert_allclose(coded.fixed_part(block, beta), X @ beta, rtol=1e-9, atol=1e-9)
+
+
+@formulas
 def test_partitions_that_lack_levels_add_up(name):
     data = frame()
     encoder = encoder_of(FORMULAS[name], data)
