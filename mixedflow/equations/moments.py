@@ -53,7 +53,7 @@ class Moments:
 def moments(solution: MmeSolution, *, reml: bool) -> Moments:
     """Return the moments of an E-step at the solution."""
     cross = tuple(
-        -(H @ solution.S_inverse) if reml else np.zeros_like(H) for H in solution.absorbed
+        -_by_rows(H, solution.S_inverse) if reml else np.zeros_like(H) for H in solution.absorbed
     )
     covariance = _covariance(solution, cross, reml=reml)
     pairs = {
@@ -73,6 +73,13 @@ def moments(solution: MmeSolution, *, reml: bool) -> Moments:
         residual=solution.ypy - shrunk,
         residual_trace=trace,
     )
+
+
+def _by_rows(stack: Float, matrix: Float) -> Float:
+    """Return stack @ matrix as one product: a product for every level takes several times as long."""
+    L, q, p = stack.shape
+    product: Float = (stack.reshape(L * q, p) @ matrix).reshape(L, q, p)
+    return product
 
 
 def _covariance(solution: MmeSolution, cross: Parts, *, reml: bool) -> Parts:
