@@ -125,6 +125,16 @@ def fit(  # noqa: PLR0913 - one argument an option
     solver: Annotated[
         str, typer.Option("--solver", help="auto, grouped, dense, schur, sparse or pcg.")
     ] = "auto",
+    mc_probes: Annotated[
+        int | None, typer.Option("--mc-probes", help="Random vectors of the solver pcg.")
+    ] = None,
+    mc_target: Annotated[
+        float | None,
+        typer.Option("--mc-target", help="Largest Monte-Carlo error, a share of the SE (pcg)."),
+    ] = None,
+    mc_seed: Annotated[
+        int | None, typer.Option("--mc-seed", help="Seed of the random vectors (pcg).")
+    ] = None,
     threads: Annotated[
         int, typer.Option("--threads", help="Threads of the numerical libraries.")
     ] = 1,
@@ -143,7 +153,14 @@ def fit(  # noqa: PLR0913 - one argument an option
     model = opt.model_config(
         data="data", formula=formula, reml=reml, method=method, weights=weights
     )
-    control = opt.control_config(max_iter=max_iter, tolerance=tolerance, solver=solver)
+    control = opt.control_config(
+        max_iter=max_iter,
+        tolerance=tolerance,
+        solver=solver,
+        mc_probes=mc_probes,
+        mc_target=mc_target,
+        mc_seed=mc_seed,
+    )
     opt.hold_threads(threads)
     from mixedflow.steps import fit_step
 

@@ -252,6 +252,28 @@ class ControlConfig(Section):
             " `check` says which."
         ),
     )
+    mc_probes: int | None = Field(
+        default=None,
+        ge=4,
+        description=(
+            "Random vectors that the solver `pcg` begins with; 16 when left out. Other solvers need"
+            " none."
+        ),
+    )
+    mc_target: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description=(
+            "Largest Monte-Carlo error of a variance component, as a share of its standard error,"
+            " that `pcg` may leave; 0.05 when left out."
+        ),
+    )
+    mc_seed: int | None = Field(
+        default=None,
+        ge=0,
+        description="Seed of the random vectors, 1 when left out; the same one gives the same fit.",
+    )
     nonconverged: NonConverged = Field(
         default="report",
         description=(

@@ -19,6 +19,9 @@ from mixedflow.errors import FormulaError, MixedflowError
 
 DEFAULT_MEMORY_MB = 4000
 DEFAULT_THREADS = 2
+MONTE_CARLO = ("mc_probes", "mc_target", "mc_seed")
+"""Keys of `control` for the solver `pcg`."""
+
 _GLOB_CHARACTERS = frozenset("*?[")
 
 
@@ -91,6 +94,7 @@ class WorkflowPlan:
         options += _given({"max-iter": control.max_iter, "tolerance": control.tolerance})
         if control.solver != "auto":
             options.append(f"--solver={control.solver}")
+        options += _given({key: getattr(control, key) for key in MONTE_CARLO})
         if control.nonconverged == "report":
             options.append("--allow-nonconverged")
         return shlex.join(options)
@@ -175,4 +179,5 @@ def _level_options(data: DataConfig) -> list[str]:
 
 
 def _given(options: Mapping[str, object]) -> list[str]:
-    return [f"--{name}={value}" for name, value in options.items() if value is not None]
+    given = {name: value for name, value in options.items() if value is not None}
+    return [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]

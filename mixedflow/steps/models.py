@@ -14,6 +14,7 @@ from typing import Any
 
 from mixedflow import api
 from mixedflow.config import Config, ControlConfig, DaskConfig, DataConfig, ModelConfig, config_text
+from mixedflow.config.plan import MONTE_CARLO
 from mixedflow.crossproducts.folder import MANIFEST, is_design, read_design
 from mixedflow.data import check_folder, check_place
 from mixedflow.design import Encoder, check_columns
@@ -82,6 +83,7 @@ def _request(model: ModelConfig, control: ControlConfig, on_done: OnDone | None)
         "max_iter": control.max_iter,
         "tolerance": control.tolerance,
         "solver": control.solver,
+        **{key: getattr(control, key) for key in MONTE_CARLO},
     }
     settings = FitControl(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # checked by the configuration
     limit = settings.iterations(model.method)

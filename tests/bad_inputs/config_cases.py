@@ -311,6 +311,15 @@ CONFIG = [
         text=GOOD + "control: {tolerance: 2}\n",
     ),
     config(
+        "too few random vectors",
+        "mc_probes: 2",
+        ConfigError,
+        "control.mc_probes",
+        "2",
+        "at least 4",
+        text=GOOD + "control: {mc_probes: 2}\n",
+    ),
+    config(
         "code in YAML",
         "!!python/object/apply:os.system",
         ConfigError,

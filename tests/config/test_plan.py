@@ -134,3 +134,10 @@ def test_a_solver_goes_to_the_fit():
     assert "--solver" not in plan_of().fit_options(next(iter(plan_of().config.models)))
     plan = plan_of(control={"solver": "sparse"})
     assert "--solver=sparse" in shlex.split(plan.fit_options(next(iter(plan.config.models))))
+
+
+def test_what_pcg_leaves_to_chance_goes_to_the_fit():
+    plan = plan_of(control={"mc_probes": 32, "mc_target": 0.01, "mc_seed": 7})
+    options = shlex.split(plan.fit_options(next(iter(plan.config.models))))
+    assert {"--mc-probes=32", "--mc-target=0.01", "--mc-seed=7"} <= set(options)
+    assert not any(o.startswith("--mc-") for o in shlex.split(plan_of().fit_options("full")))
