@@ -144,14 +144,45 @@ def _effects(E: Float, beta: Float, b: Float) -> None:
 
 
 @compiled
+def level_effects(
+    sums: tuple[Float, Float, Float], scale: tuple[Float, float], beta: Float, b: Float
+) -> None:
+    """Fill ``b`` (L, q) with the scaled effects M_l^-1 F'Z'R^-1(y - X beta)."""
+    ZZ, ZX, Zy = sums
+    T, f = scale
+    Q, q = T.shape
+    p = ZX.shape[2]
+    work, N, L = np.empty((Q, q)), np.empty((q, q)), np.zeros((q, q))
+    r, t = np.empty((q, 1)), np.empty(Q)
+    for g in range(len(b)):
+        _scaled(ZZ[g], T, f, work, N)
+        _cholesky(N, L)
+        for a in range(Q):
+            value = Zy[g, a]
+            for d in range(p):
+                value -= ZX[g, a, d] * beta[d]
+            t[a] = f * value
+        for i in range(q):
+            value = 0.0
+            for a in range(Q):
+                value += T[a, i] * t[a]
+            r[i, 0] = value
+        _forward(L, r)
+        _backward(L, r)
+        for i in range(q):
+            b[g, i] = r[i, 0]
+
+
+@compiled
 def level_moments(
     span: tuple[int, int],
     sums: tuple[Float, Float, Float],
     scale: tuple[Float, float],
     fixed: tuple[Float, Float],
     out: tuple[Float, Float, Float, Float],
+    variates: tuple[Float, Float, Float, Float],
 ) -> None:
-    """Add up sum b b', T, and PX-EM's tensor and right side, over levels span[0] to span[1].
+    """Add up what an E-step and the average information need, over levels span[0] to span[1].
 
     Parameters
     ----------
@@ -159,18 +190,20 @@ def level_moments(
     sums : ZZ (L, Q, Q), ZX (L, Q, p), Zy (L, Q)
     scale : loadings T (Q, q) and precision f
     fixed : beta (p,) and (X'V^-1X)^-1 (p, p), zeros in its place for ML
-    out : bb (q, q), trace (q, q), tensor (q, q, q, q) or empty, right (q, q)
+    out : bb (q, q), trace (q, q), tensor (q, q, q, q), right (q, q)
+    variates : with t = Z'R^-1e, H = Z'V^-1Z and U = Z'V^-1X of a level: t_a t_b H_cd where a >= b
+        (Q, Q, Q, Q), t_a (t - f ZZ T M^-1 b)_b (Q, Q), U_ac t_b (p, Q, Q); and E_X'b (p + 1,) with
+        E_X = M^-1 R_X, b'M^-1 b last
     """
     ZZ, ZX, Zy = sums
     T, f = scale
     beta, S = fixed
-    bb, trace, tensor, right = out
     Q, q = T.shape
     p = ZX.shape[2]
-    expanded = tensor.shape[0] > 0
     work, N, L = np.empty((Q, q)), np.empty((q, q)), np.zeros((q, q))
-    R, E, M, HS = np.empty((q, p + 1)), np.empty((q, p + 1)), np.empty((q, q)), np.empty((q, p))
+    R, E, M = np.empty((q, p + 1)), np.empty((q, p + 1)), np.empty((q, q))
     b = np.empty(q)
+    small = np.empty((q, p)), np.empty(Q), np.empty(q), np.empty((Q, q)), np.empty((Q, Q))
     for g in range(span[0], span[1]):
         _scaled(ZZ[g], T, f, work, N)
         _cholesky(N, L)
@@ -182,127 +215,115 @@ def level_moments(
         _forward(L, M)
         _backward(L, M)
         _effects(E, beta, b)
-        for i in range(q):
-            for c in range(p):
-                total = 0.0
-                for d in range(p):
-                    total += E[i, d] * S[d, c]
-                HS[i, c] = total
-        for i in range(q):
-            for j in range(q):
-                total = 0.0
-                for c in range(p):
-                    total += HS[i, c] * E[j, c]
-                M[i, j] += total
-        for i in range(q):
-            value = R[i, p]
-            for c in range(p):
-                value -= R[i, c] * beta[c]
-            for j in range(q):
-                total = 0.0
-                for k in range(q):
-                    total += N[i, k] * M[k, j]
-                cross = 0.0
-                for c in range(p):
-                    cross += R[i, c] * HS[j, c]
-                bb[i, j] += b[i] * b[j]
-                trace[i, j] += total - cross
-                right[i, j] += value * b[j] + cross
-        if expanded:
-            for i in range(q):
-                for j in range(q):
-                    for k in range(q):
-                        for m in range(q):
-                            tensor[i, j, k, m] += N[i, j] * (b[k] * b[m] + M[k, m])
+        _add_variates((ZZ[g], ZX[g], Zy[g]), f, beta, (work, E, M, b), small, variates)
+        _add_covariance(E, S, M, small[0])
+        _add_moments((N, R, M, b, beta), small[0], out)
 
 
 @compiled
-def level_variates(
-    span: tuple[int, int],
-    sums: tuple[Float, Float, Float],
-    scale: tuple[Float, float],
-    fixed: tuple[Float, Float],
+def _add_covariance(E: Float, S: Float, M: Float, HS: Float) -> None:
+    """HS = E_X S, M <- M + E_X S E_X'."""
+    q, p = HS.shape
+    for i in range(q):
+        for c in range(p):
+            HS[i, c] = 0.0
+        for d in range(p):
+            value = E[i, d]
+            for c in range(p):
+                HS[i, c] += value * S[d, c]
+        for j in range(q):
+            total = 0.0
+            for c in range(p):
+                total += HS[i, c] * E[j, c]
+            M[i, j] += total
+
+
+@compiled
+def _add_moments(
+    level: tuple[Float, Float, Float, Float, Float],
+    HS: Float,
     out: tuple[Float, Float, Float, Float],
 ) -> None:
-    """Add up what the average information needs of the working variates c_i = K_i t.
-
-    Parameters
-    ----------
-    span : first level and the one after the last
-    sums : ZZ (L, Q, Q), ZX (L, Q, p), Zy (L, Q)
-    scale : loadings T (Q, q) and precision f
-    fixed : beta (p,) and K (r, Q, Q), K_i = A dG_i A'
-    out : gram (r, r) of c_i'R^-1c_j; last (r,) of c_i't; inner (r + 1, r + 1) of w_i'M^-1w_j with
-        w the variates' right sides and the residual's, b; reduced (p, r + 1) of
-        X'R^-1q - X'R^-1ZF M^-1 w
-    """
-    ZZ, ZX, Zy = sums
-    T, f = scale
-    beta, K = fixed
-    gram, last, inner, reduced = out
-    Q, q = T.shape
-    p, r = ZX.shape[2], K.shape[0]
-    work, N, L = np.empty((Q, q)), np.empty((q, q)), np.zeros((q, q))
-    R, E, b = np.empty((q, p + 1)), np.empty((q, p + 1)), np.empty(q)
-    t, c, prod = np.empty(Q), np.empty((r, Q)), np.empty((r, Q))
-    W, V = np.empty((q, r + 1)), np.empty((q, r + 1))
-    for g in range(span[0], span[1]):
-        _scaled(ZZ[g], T, f, work, N)
-        _cholesky(N, L)
-        _right(ZX[g], Zy[g], T, f, R)
-        E[:] = R
-        _forward(L, E)
-        _backward(L, E)
-        _effects(E, beta, b)
-        for a in range(Q):
-            value = f * Zy[g, a]
-            for d in range(p):
-                value -= f * ZX[g, a, d] * beta[d]
-            for j in range(q):
-                value -= work[a, j] * b[j]
-            t[a] = value
-        for i in range(r):
-            for a in range(Q):
-                value = 0.0
-                for d in range(Q):
-                    value += K[i, a, d] * t[d]
-                c[i, a] = value
-            for a in range(Q):
-                value = 0.0
-                for d in range(Q):
-                    value += ZZ[g, a, d] * c[i, d]
-                prod[i, a] = f * value
-        for i in range(r):
-            for a in range(Q):
-                last[i] += c[i, a] * t[a]
-            for j in range(r):
-                value = 0.0
-                for a in range(Q):
-                    value += c[i, a] * prod[j, a]
-                gram[i, j] += value
+    """Add b b', T, PX-EM's tensor and right side of a level; M holds its covariance."""
+    N, R, M, b, beta = level
+    bb, trace, tensor, right = out
+    q, p = HS.shape
+    for i in range(q):
+        value = R[i, p]
+        for c in range(p):
+            value -= R[i, c] * beta[c]
+        for j in range(q):
+            total = 0.0
             for k in range(q):
-                value = 0.0
-                for a in range(Q):
-                    value += T[a, k] * prod[i, a]
-                W[k, i] = value
-            for d in range(p):
-                value = 0.0
-                for a in range(Q):
-                    value += ZX[g, a, d] * c[i, a]
-                reduced[d, i] += f * value
-        for k in range(q):
-            W[k, r] = b[k]
-        V[:] = W
-        _forward(L, V)
-        _backward(L, V)
-        for i in range(r + 1):
-            for j in range(r + 1):
-                value = 0.0
-                for k in range(q):
-                    value += W[k, i] * V[k, j]
-                inner[i, j] += value
-            for d in range(p):
-                value = 0.0
-                for k in range(q):
-                    value += R[k, d] * V[k, i]
-                reduced[d, i] -= value
+                total += N[i, k] * M[k, j]
+            cross = 0.0
+            for c in range(p):
+                cross += R[i, c] * HS[j, c]
+            bb[i, j] += b[i] * b[j]
+            trace[i, j] += total - cross
+            right[i, j] += value * b[j] + cross
+            for k in range(q):
+                for m in range(q):
+                    tensor[i, j, k, m] += N[i, j] * (b[k] * b[m] + M[k, m])
+
+
+@compiled
+def _add_variates(
+    level: tuple[Float, Float, Float],
+    f: float,
+    beta: Float,
+    solved: tuple[Float, Float, Float, Float],
+    small: tuple[Float, Float, Float, Float, Float],
+    variates: tuple[Float, Float, Float, Float],
+) -> None:
+    """Add what the working variates q = Z K t of any K need of a level; M holds M^-1."""
+    ZZ, ZX, Zy = level
+    work, E, M, b = solved
+    _, t, Mb, half, H = small
+    spread, cross, drift, of_phi = variates
+    Q, q = work.shape
+    p = beta.shape[0]
+    for i in range(q):
+        total = 0.0
+        for j in range(q):
+            total += M[i, j] * b[j]
+        Mb[i] = total
+        of_phi[p] += b[i] * total
+        for d in range(p):
+            of_phi[d] += E[i, d] * b[i]
+    for a in range(Q):
+        value = Zy[a]
+        for d in range(p):
+            value -= ZX[a, d] * beta[d]
+        value *= f
+        for j in range(q):
+            value -= work[a, j] * b[j]
+            total = 0.0
+            for k in range(q):
+                total += work[a, k] * M[k, j]
+            half[a, j] = total
+        t[a] = value
+    for a in range(Q):
+        for c in range(a + 1):
+            total = f * ZZ[a, c]
+            for j in range(q):
+                total -= half[a, j] * work[c, j]
+            H[a, c] = total
+            H[c, a] = total
+    for c in range(Q):
+        value = t[c]
+        for j in range(q):
+            value -= work[c, j] * Mb[j]
+        for a in range(Q):
+            cross[a, c] += t[a] * value
+            if c <= a:
+                both = t[a] * t[c]
+                for i in range(Q):
+                    for j in range(Q):
+                        spread[a, c, i, j] += both * H[i, j]
+        for d in range(p):
+            value = f * ZX[c, d]
+            for j in range(q):
+                value -= work[c, j] * E[j, d]
+            for a in range(Q):
+                drift[d, c, a] += value * t[a]

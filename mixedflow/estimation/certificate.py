@@ -257,10 +257,24 @@ class LuPass:
         T = self.loading
         M = (self.precision * T.T) @ ZZ @ T + np.eye(T.shape[1])
         right = (self.precision * T.T) @ np.concatenate([ZX, Zy[:, :, None]], axis=2)
-        width = right.shape[2]
-        solved = np.linalg.solve(M, right)
-        taken = right.reshape(-1, width).T @ solved.reshape(-1, width)
-        return float(np.linalg.slogdet(M)[1].sum()), taken
+        pivots = _eliminated(M, right)
+        flat = right.reshape(-1, right.shape[2])
+        taken = flat.T @ (flat / pivots.reshape(-1, 1))
+        return float(np.log(pivots).sum()), taken
+
+
+def _eliminated(M: Float, right: Float) -> Float:
+    """Replace right by L^-1 right of M = L D L', level by level at once; return D, (m, q).
+
+    Elimination without exchange of rows: the eigenvalues of M_l are at least 1.
+    """
+    q = M.shape[1]
+    for i in range(q):
+        for j in range(i + 1, q):
+            share = (M[:, j, i] / M[:, i, i])[:, None]
+            M[:, j, i:] -= share * M[:, i, i:]
+            right[:, j] -= share * right[:, i]
+    return np.ascontiguousarray(np.diagonal(M, axis1=1, axis2=2))
 
 
 def _stretchwise_lu(solution: GroupedSolution) -> Parts3:

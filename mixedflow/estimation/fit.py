@@ -157,6 +157,9 @@ def estimate(  # noqa: PLR0913 - the public way in
     state = run_driver(problem, start=start if near is None else near, progress=progress)
     if near is not None:
         state = _begun_warm(state)
+    if problem.levels is not None:
+        settled = settle_passes(problem, problem.levels, state)
+        return _estimates(settled, state, _How(chosen, plan.name, began))
     return _estimates(settle(problem, state), state, _How(chosen, plan.name, began))
 
 
@@ -235,7 +238,7 @@ def _estimates(settled: SettledEvaluation, state: FitState, how: _How) -> Estima
         vcov=vcov,
         kept=system.kept,
         aliased=system.aliased,
-        u=random_effects(settled) if isinstance(settled, Evaluation) else (),
+        u=random_effects(settled),
         minus2ll=settled.minus2ll,
         n_obs=system.n_obs,
         n_params=system.p + sum(len(theta) for theta in params.theta) + 1,
@@ -277,10 +280,11 @@ def term_covariances(evaluation: SettledEvaluation) -> tuple[Float, ...]:
     return tuple(out)
 
 
-def random_effects(evaluation: Evaluation) -> Parts:
-    """Return u = y_scale T F b, (L_f, q_f) a factor."""
+def random_effects(evaluation: SettledEvaluation) -> Parts:
+    """Return u = y_scale T F b, (L_f, q_f) a factor; none where the levels are elsewhere."""
     factors = user_factors(evaluation)
-    return tuple(b @ F.T for b, F in zip(evaluation.solution.b, factors, strict=True))
+    scaled = evaluation.solution.b
+    return tuple(b @ F.T for b, F in zip(scaled, factors, strict=False))
 
 
 def conditional_covariances(evaluation: Evaluation) -> Parts:

@@ -55,6 +55,17 @@ class GroupedSolution:
         """Loadings and precision, as the kernels take them."""
         return self.loading, self.precision
 
+    @property
+    def b(self) -> tuple[Float, ...]:
+        """Scaled effects, (L, q); nothing where the levels are elsewhere."""
+        if not isinstance(self.levels, LocalLevels):
+            return ()
+        from mixedflow.equations.grouped_kernels import level_effects
+
+        b = np.empty((self.levels.n_levels, self.factor.shape[1]))
+        level_effects(self.levels.arrays, self.scale, self.beta, b)
+        return (b,)
+
 
 def compiled_pays(system: ModelSystem) -> bool:
     """Say whether the compiled passes are the quicker way."""
@@ -117,6 +128,24 @@ def solve_grouped(
 
 
 @dataclass(frozen=True, slots=True)
+class VariateSums:
+    """What the average information needs of all levels, whatever the derivatives of G.
+
+    Attributes
+    ----------
+    spread : sum t_a t_b (Z'V^-1Z)_cd, t = Z'R^-1e, (Q, Q, Q, Q)
+    cross : sum t_a (t - Z'R^-1Z F M^-1 b)_b, (Q, Q)
+    drift : sum (Z'V^-1X)_ac t_b, (p, Q, Q)
+    of_phi : sum (M^-1Z'R^-1X)'b and sum b'M^-1 b, (p + 1,)
+    """
+
+    spread: Float
+    cross: Float
+    drift: Float
+    of_phi: Float
+
+
+@dataclass(frozen=True, slots=True)
 class GroupedMoments:
     """What an E-step needs; see :class:`mixedflow.equations.moments.Moments`.
 
@@ -127,6 +156,7 @@ class GroupedMoments:
     n_levels : L
     tensor, right : PX-EM's sums (q, q, q, q) and (q, q)
     residual, residual_trace : e'R^-1e and tr(C W'R^-1W)
+    variates : for the average information
     """
 
     reml: bool
@@ -137,6 +167,7 @@ class GroupedMoments:
     right: Float
     residual: float
     residual_trace: float
+    variates: VariateSums
 
     def second_moments(self) -> tuple[Float]:
         """Return S = sum_l E[b b']."""
@@ -146,7 +177,7 @@ class GroupedMoments:
 
 @dataclass(frozen=True, slots=True)
 class MomentsPass:
-    """The pass of an E-step: sum b b', T, PX-EM's tensor and right side.
+    """The pass of an E-step and of the average information.
 
     Attributes
     ----------
@@ -158,20 +189,23 @@ class MomentsPass:
     fixed: tuple[Float, Float]
 
     def __call__(self, sums: LevelArrays, span: Span) -> tuple[Float, ...]:
-        """Return bb (q, q), T (q, q), tensor (q, q, q, q), right (q, q)."""
+        """Return bb, T (q, q), tensor (q, q, q, q), right (q, q), then :class:`VariateSums`."""
         from mixedflow.equations.grouped_kernels import level_moments
 
-        q = self.scale[0].shape[1]
+        (Q, q), p = self.scale[0].shape, sums[1].shape[2]
         out = (np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q, q, q)), np.zeros((q, q)))
-        level_moments(span, sums, self.scale, self.fixed, out)
-        return out
+        variates = (
+            np.zeros((Q, Q, Q, Q)), np.zeros((Q, Q)), np.zeros((p, Q, Q)), np.zeros(p + 1),
+        )  # fmt: skip
+        level_moments(span, sums, self.scale, self.fixed, out, variates)
+        return *out, *variates
 
 
 def grouped_moments(solution: GroupedSolution, *, reml: bool) -> GroupedMoments:
     """Return the moments of an E-step by one pass over the levels."""
     S = solution.S_inverse if reml else np.zeros_like(solution.S_inverse)
     task = MomentsPass(solution.scale, (solution.beta, S))
-    bb, T, tensor, right = solution.levels.total(task)
+    bb, T, tensor, right, *variates = solution.levels.total(task)
     return GroupedMoments(
         reml=reml,
         bb=(bb,),
@@ -181,43 +215,28 @@ def grouped_moments(solution: GroupedSolution, *, reml: bool) -> GroupedMoments:
         right=right,
         residual=solution.ypy - float(np.trace(bb)),
         residual_trace=float(np.trace(T)) + (solution.system.p if reml else 0),
+        variates=VariateSums(*variates),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class VariatesPass:
-    """The pass of the average information over the working variates c_i = K_i t.
-
-    Attributes
-    ----------
-    scale : A F and 1/sigma2
-    fixed : beta and K (r, Q, Q)
-    """
-
-    scale: tuple[Float, float]
-    fixed: tuple[Float, Float]
-
-    def __call__(self, sums: LevelArrays, span: Span) -> tuple[Float, ...]:
-        """Return gram (r, r), last (r,), inner (r + 1, r + 1), reduced (p, r + 1)."""
-        from mixedflow.equations.grouped_kernels import level_variates
-
-        p, r = sums[1].shape[2], self.fixed[1].shape[0]
-        out = (np.zeros((r, r)), np.zeros(r), np.zeros((r + 1, r + 1)), np.zeros((p, r + 1)))
-        level_variates(span, sums, self.scale, self.fixed, out)
-        return out
-
-
 def grouped_average(
-    solution: GroupedSolution, params: VarianceParameters, residual: float
+    solution: GroupedSolution, params: VarianceParameters, found: GroupedMoments
 ) -> Float:
-    """Return AI_ij = 1/2 q_i'P q_j by one pass over the levels, phi last."""
-    K = _variate_matrices(solution.system, params)
-    r = K.shape[0]
-    task = VariatesPass(solution.scale, (solution.beta, K))
-    gram, last, inner, reduced = solution.levels.total(task)
-    whole = np.empty((r + 1, r + 1))
-    whole[:r, :r], whole[:r, r], whole[r, :r], whole[r, r] = gram, last, last, residual
-    average = 0.5 * (whole - inner - reduced.T @ solution.S_inverse @ reduced)
+    """Return AI_ij = 1/2 q_i'P q_j, phi last, from the sums of the E-step's pass.
+
+    With q_i = Z K_i t, q_i'V^-1q_j = sum_l t'K_i (Z'V^-1Z) K_j t and X'V^-1q_i = sum_l (X'V^-1Z) K_i t.
+    """
+    K, sums = _variate_matrices(solution.system, params), found.variates
+    r, p = K.shape[0], solution.system.p
+    lower = np.tril(np.ones(sums.cross.shape, dtype=bool), -1)[:, :, None, None]
+    spread = sums.spread + np.where(lower, sums.spread, 0.0).transpose(1, 0, 2, 3)
+    whole, reduced = np.empty((r + 1, r + 1)), np.empty((p, r + 1))
+    whole[:r, :r] = np.einsum("iac,jbd,abcd->ij", K, K, spread, optimize=True)
+    whole[:r, r] = whole[r, :r] = np.einsum("iab,ab->i", K, sums.cross)
+    whole[r, r] = found.residual - sums.of_phi[p]
+    reduced[:, :r] = np.einsum("iab,dab->di", K, sums.drift)
+    reduced[:, r] = -sums.of_phi[:p]
+    average = 0.5 * (whole - reduced.T @ solution.S_inverse @ reduced)
     symmetric: Float = 0.5 * (average + average.T)
     return symmetric
 
@@ -279,7 +298,7 @@ class GroupedEvaluation:
 
     def average(self, found: GroupedMoments) -> Float:
         """Return the average information."""
-        return grouped_average(self.solution, self.params, found.residual)
+        return grouped_average(self.solution, self.params, found)
 
     def expanded(self, found: GroupedMoments, index: Sequence[FreeEntry]) -> tuple[Float, Float]:
         """Return PX-EM's normal equations."""
