@@ -102,6 +102,11 @@ class Encoder:
         """Return the data columns that :meth:`encode` reads."""
         return self.spec.variables if response else self.spec.predictors
 
+    @property
+    def coded_columns(self) -> int:
+        """Number of columns of X that are known by level codes and never written out."""
+        return len(self._plan.x) - len(self._coded.plain)
+
     def encode(
         self,
         table: pa.Table,
@@ -130,14 +135,18 @@ class Encoder:
             coded=tuple(self._checked(term, check) for term in self._coded.terms),
         )
 
-    def columns(self, table: pa.Table, *, where: PartitionPlace | None = None) -> DesignColumns:
+    def columns(
+        self, table: pa.Table, *, where: PartitionPlace | None = None, complete: bool = False
+    ) -> DesignColumns:
         """Encode a partition without any matrix: the factors of every column, as they are stored.
+
+        ``complete`` says that no row is known to lack a value, so that it is not looked at again.
 
         Columns of categories with many levels are not even that, but :class:`CodedColumns`.
         Finiteness is not looked at; sums of the columns show whether :meth:`encode` has to say which
         row it is.
         """
-        check, _, missing = self._opened(table, where, response=True)
+        check, _, missing = self._opened(table, where, response=True, complete=complete)
         return DesignColumns(
             n=check.rows.n,
             x=tuple(check.rows.pieces(self._plan.x[k]) for k in self._coded.plain),
@@ -151,7 +160,12 @@ class Encoder:
         )
 
     def _opened(
-        self, table: pa.Table, where: PartitionPlace | None, *, response: bool
+        self,
+        table: pa.Table,
+        where: PartitionPlace | None,
+        *,
+        response: bool,
+        complete: bool = False,
     ) -> tuple[_Check, Mask, dict[str, int]]:
         """Return the complete rows, which rows they are, and how many lack what."""
         place = where or PartitionPlace("the data")
@@ -159,11 +173,11 @@ class Encoder:
         _check_present(self.spec, names, table, place.source)
         table = chosen_columns(table, names, place.source)
         self._check_kinds(table, place)
-        kept, missing = complete_rows(table)
+        kept, missing = complete_rows(table, names if complete else ())
         lacking = {n: int(mask.sum()) for n, mask in missing.items() if mask is not None}
         self._check_missing(missing, place)
-        complete = table if kept.all() else table.filter(as_arrow(kept))
-        check = _Check(Rows(complete, self._learned, self._indices), np.flatnonzero(kept), place)
+        rows = table if kept.all() else table.filter(as_arrow(kept))
+        check = _Check(Rows(rows, self._learned, self._indices), np.flatnonzero(kept), place)
         for expression in self.spec.linear_expressions:
             self._check_levels(expression, check)
             self._check_bounds(expression, check)

@@ -207,7 +207,9 @@ def _one_reading(
         if not _usable(spec, summary):
             return Reading(summary, None, ())
         encoder = local_encoder(spec, provisional, summary)
-        return reading(summary, _condense_table(encoder, table, place, group), grouping)
+        whole = summary.rows_used == summary.rows_in
+        sums = _condense_table(encoder, table, place, group, complete=whole)
+        return reading(summary, sums, grouping)
 
     total = map_reduce(read, source.n_partitions, READINGS, runner=runner, on_done=on_done)
     summary, sums = ordered_reading(total, grouping)
@@ -269,10 +271,15 @@ class _Condensing:
 
 
 def _condense_table(
-    encoder: Encoder, table: pa.Table, place: PartitionPlace, group: int | None
+    encoder: Encoder,
+    table: pa.Table,
+    place: PartitionPlace,
+    group: int | None,
+    *,
+    complete: bool = False,
 ) -> CrossProducts:
     """Return a partition's sums; where one is not finite, encoding says which row is to blame."""
-    columns = encoder.columns(table, where=place)
+    columns = encoder.columns(table, where=place, complete=complete)
     sums = condense_columns(columns, encoder.info, by_group=group)
     if not all(np.isfinite(part.XtBX).all() for part in sums.keyed.values()):
         block = encoder.encode(table, where=place)
