@@ -253,7 +253,9 @@ def _fill(ZtBX: Float, one: _Written, part: KeyedSums, f: int, constant: Float) 
     """Write Z'BX_k of every level to its place, from the levels that meet."""
     contrasts = one.columns.contrasts
     pair = part.pairs[f, one.factor]
-    row = np.searchsorted(part.factors[f].levels, pair.rows)
+    levels = part.factors[f].levels
+    every = len(levels) > 0 and levels[-1] == len(levels) - 1
+    row = pair.rows if every else np.searchsorted(levels, pair.rows)
     values = pair.ZtBZ[:, :, one.number]
     if len(contrasts.dense):
         ZtBX[:, :, one.places] = _dense_part(one, row, pair.cols, values, len(ZtBX))

@@ -41,7 +41,7 @@ def machine_budget(*, cores: int | None = None, memory: float | None = None) -> 
     memory : bytes in all; the machine's, or the control group's if that is less, unless given
     """
     cores = usable_cores() if cores is None else cores
-    memory = _memory() if memory is None else memory
+    memory = machine_memory() if memory is None else memory
     return Budget(FLOPS_A_CORE * cores, MEMORY_SHARE * memory)
 
 
@@ -52,7 +52,8 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _memory() -> float:
+def machine_memory() -> float:
+    """Return the bytes of this machine, or of its control group if that has less."""
     try:
         total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     except (AttributeError, OSError, ValueError):  # no such call on this system

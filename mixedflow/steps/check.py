@@ -27,6 +27,7 @@ from mixedflow.design import (
     make_spec,
 )
 from mixedflow.design.types import Int
+from mixedflow.equations.budget import machine_memory
 from mixedflow.equations.choice import EnginePlan, plan_engine
 from mixedflow.equations.engines import RandomPattern
 from mixedflow.errors import DataError, MixedflowError, did_you_mean, listing
@@ -41,6 +42,11 @@ ITERATIONS = 15
 BYTES_OF_LIBRARIES = 2e8
 ROWS_OF_A_PARTITION = 1 << 20
 COPIES_OF_A_PARTITION = 4
+SHOWN = 40
+"""Fixed columns that are listed by name."""
+
+COPIES_OF_SUMS = 12
+"""Arrays of the size of Z'BX while equations are solved (measured at 1,000 fixed columns)."""
 
 Meetings = dict[tuple[int, int], Int]
 
@@ -56,6 +62,7 @@ class ModelPlan:
     schema : what the rows told
     info : the columns of its design
     engine : the route for its equations
+    coded : how many columns of X are condensed from level codes
     shared_with : other models that use the same pass over the rows
     """
 
@@ -65,24 +72,28 @@ class ModelPlan:
     schema: Schema
     info: DesignInfo
     engine: EnginePlan
+    coded: int = 0
     shared_with: tuple[str, ...] = ()
 
     @property
     def memory(self) -> float:
         """Bytes, roughly: a partition, the cross-products, the solver."""
-        p = len(self.info.x_columns) + 1
-        sums = sum(
-            8.0 * f.n_levels * len(f.columns) * (len(f.columns) + p) for f in self.info.factors
-        )
         rows = min(self.schema.rows_in, ROWS_OF_A_PARTITION)
         partition = 8.0 * rows * self.width * COPIES_OF_A_PARTITION
-        return BYTES_OF_LIBRARIES + partition + 3 * sums + self.engine.bytes
+        return BYTES_OF_LIBRARIES + partition + COPIES_OF_SUMS * self.sums + self.engine.bytes
+
+    @property
+    def sums(self) -> float:
+        """Bytes of the cross-products: levels x columns of Z x columns of X, and X'BX."""
+        p = len(self.info.x_columns) + 1
+        groups = sum(f.n_levels * len(f.columns) * (len(f.columns) + p) for f in self.info.factors)
+        return 8.0 * (groups + p * p)
 
     @property
     def width(self) -> int:
-        """Numbers that a row becomes: its columns of X, y and Z."""
+        """Numbers that a row becomes: its columns of X, y and Z, and level codes."""
         info = self.info
-        return len(info.x_columns) + 1 + sum(len(f.columns) for f in info.factors)
+        return len(info.x_columns) - self.coded + 1 + sum(len(f.columns) for f in info.factors)
 
     @property
     def seconds(self) -> float:
@@ -105,7 +116,9 @@ class ModelPlan:
         for factor in info.factors:
             columns = ", ".join(factor.columns)
             lines.append((f"group {factor.name}", f"{factor.n_levels:,} levels; {columns}"))
-        fixed = ", ".join(info.x_columns)
+        fixed = ", ".join(info.x_columns[:SHOWN])
+        if len(info.x_columns) > SHOWN:
+            fixed += f" and {len(info.x_columns) - SHOWN:,} more"
         lines.append(("fixed columns", f"{len(info.x_columns)}: {fixed}"))
         lines.append(("solver", f"{self.engine.name} ({self.engine.why})"))
         lines.append(("memory, about", amount(self.memory)))
@@ -113,7 +126,21 @@ class ModelPlan:
         if self.shared_with:
             lines.append(("pass shared with", ", ".join(self.shared_with)))
         lines += [("note", message) for message in schema.messages]
+        if self.memory > machine_memory():
+            lines.append(("warning", self.too_large))
         return lines
+
+    @property
+    def too_large(self) -> str:
+        """Say that the machine's memory will not do, and what fills it."""
+        largest = max(self.info.factors, key=lambda f: f.n_levels * len(f.columns))
+        advice = "; let the category of many levels be a random term, or merge levels"
+        return (
+            f"about {amount(self.memory)} are needed and this machine has "
+            f"{amount(machine_memory())}; the sums alone are {amount(self.sums)}, "
+            f"{largest.n_levels:,} levels of '{largest.name}' by {len(largest.columns):,} columns "
+            f"by {len(self.info.x_columns):,} fixed columns{advice if self.coded else ''}"
+        )
 
 
 def amount(size: float) -> str:
@@ -149,7 +176,17 @@ def check_step(
             engine = plan_engine(_pattern(encoder, source, on_done))
         except MixedflowError as fault:
             raise type(fault)(f"{where}: models.{name}: {fault}") from None
-        plans.append(ModelPlan(name, model.formula, source.name, schema, encoder.info, engine))
+        plans.append(
+            ModelPlan(
+                name,
+                model.formula,
+                source.name,
+                schema,
+                encoder.info,
+                engine,
+                coded=encoder.coded_columns,
+            )
+        )
     return [replace(one, shared_with=_sharing(one, plans)) for one in plans]
 
 
@@ -207,7 +244,7 @@ def _meetings(encoder: Encoder, source: Source, index: int) -> Meetings:
     """Return for each pair of factors the pairs of levels in a partition, as sorted numbers."""
     table = source.read(index, encoder.variables())
     where = PartitionPlace(source.name, index, source.row_offset(index))
-    codes = encoder.encode(table, where=where).codes
+    codes = encoder.columns(table, where=where).codes
     sizes = [factor.n_levels for factor in encoder.info.factors]
     return {
         (f, h): np.unique(codes[f] * sizes[h] + codes[h])

@@ -154,6 +154,28 @@ def test_check_plans_crossed_factors_by_the_levels_that_meet(tmp_path, capsys):
     assert "7 levels" in text
 
 
+def test_check_warns_of_sums_that_memory_will_not_hold(tmp_path, capsys, monkeypatch):
+    """Fixed columns known by level codes cost nothing a row, but their sums with every group do."""
+    rows = [f"{(i * 13) % 17},f{i % 60},{i % 90}" for i in range(720)]
+    (tmp_path / "t.csv").write_text("y,f,g\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    config = {
+        "data": {"t": {"path": str(tmp_path / "t.csv")}},
+        "models": {"m": {"data": "t", "formula": "y ~ f + (1 | g)"}},
+    }
+    (tmp_path / "c.json").write_text(json.dumps(config), encoding="utf-8")
+    monkeypatch.setenv("COLUMNS", "500")
+    run("check", "-c", tmp_path / "c.json")
+    text = capsys.readouterr().out
+    assert "f[T.f1]" in text
+    assert "and 20 more" in text
+    assert "warning" not in text
+    monkeypatch.setattr("mixedflow.steps.check.machine_memory", lambda: 1e8)
+    run("check", "-c", tmp_path / "c.json")
+    text = capsys.readouterr().out
+    assert "this machine has 100 MB" in text
+    assert "90 levels of 'g' by 1 columns by 60 fixed columns; let the category" in text
+
+
 def test_damaged_designs_are_refused(steps, tmp_path, capsys):
     import shutil
 
