@@ -65,9 +65,6 @@ WARM_TOLERANCE = 1e-5
 PCG_PENALTY = 30.0
 """Time of a flop of conjugate gradients over that of one of LAPACK (measured)."""
 
-ENGINES_ALIVE = 2
-"""Factorisations that are held at a time: where the driver stands, and where it tries."""
-
 PCG_STEPS = 40
 """Multiplications a probe and iteration, log-determinant and traces together."""
 
@@ -257,7 +254,7 @@ def _schur_plan(
     return EnginePlan(
         "schur",
         flops,
-        ENGINES_ALIVE * 8.0 * rest**2 + 48.0 * n_pairs * width**2,
+        8.0 * rest**2 + 48.0 * n_pairs * width**2,
         f"the largest factor is eliminated, {rest:,} effects of the others are dense",
         make,
         cost=flops + MEETING_COST * meetings,

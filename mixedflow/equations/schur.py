@@ -22,7 +22,7 @@ from mixedflow.equations.engines import (
 from mixedflow.equations.expand import positions
 from mixedflow.equations.iterative import IterativePattern
 from mixedflow.errors import FitError
-from mixedflow.linalg.complement import DenseComplement
+from mixedflow.linalg.complement import DenseComplement, SharedArray
 from mixedflow.linalg.errors import NotPositiveDefinite
 
 
@@ -31,11 +31,16 @@ class SchurEngine(Engine):
 
     name = "schur"
 
-    def __init__(self, matrix: RandomMatrix, structure: IterativePattern | None = None) -> None:
+    def __init__(
+        self,
+        matrix: RandomMatrix,
+        structure: IterativePattern | None = None,
+        shared: SharedArray | None = None,
+    ) -> None:
         super().__init__(matrix)
         self._structure = IterativePattern(matrix.pattern) if structure is None else structure
         try:
-            self._complement = DenseComplement(self._structure.matrix(matrix))
+            self._complement = DenseComplement(self._structure.matrix(matrix), shared)
         except NotPositiveDefinite as error:
             raise FitError(NOT_DEFINITE) from error
         self._head: Float | None = None
@@ -43,13 +48,14 @@ class SchurEngine(Engine):
 
     @classmethod
     def factory(cls, pattern: RandomPattern) -> Callable[[RandomMatrix], Engine]:
-        """Return a maker of engines that share the lists of which levels meet."""
+        """Return a maker of engines that share an array, and the lists of which levels meet."""
         return cls.of(IterativePattern(pattern))
 
     @classmethod
     def of(cls, structure: IterativePattern) -> Callable[[RandomMatrix], Engine]:
         """Return the same from lists that are there already."""
-        return lambda matrix: cls(matrix, structure)
+        shared = SharedArray()
+        return lambda matrix: cls(matrix, structure, shared)
 
     @property
     def logdet(self) -> float:

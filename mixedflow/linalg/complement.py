@@ -3,10 +3,15 @@
 Serves "Crossed and nested factors" of ``docs/algorithm.md``. One triangle of one array of the order of S
 is all the memory there is: it holds S, then its Cholesky factor, then S^-1. Only where M itself has
 entries is M^-1 read from it: level by level, or by products of matrices for the few levels that meet
-a good share of D's columns and would take most of the time.
+a good share of D's columns and would take most of the time. Factorisations of one pattern hand the array
+on; one that is asked again after it has given it away factorises anew.
 """
 
 from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -20,6 +25,28 @@ HEAVY = 0.1
 
 STRETCH = 1 << 22
 """Numbers of dense rows of B that are held at a time."""
+
+
+class SharedArray:
+    """The one array that factorisations of a pattern hand on; whose it is may use it, one at a time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.owner: object = None
+        self._array = np.empty((0, 0))
+
+    def zeros(self, order: int) -> FloatArray:
+        """Return the array, full of zeros."""
+        if len(self._array) == order:
+            self._array.fill(0.0)
+        else:
+            self._array = np.zeros((order, order))
+        return self._array
+
+    @property
+    def array(self) -> FloatArray:
+        """What its owner has left in it."""
+        return self._array
 
 
 class DenseComplement:
@@ -37,62 +64,95 @@ class DenseComplement:
     """
 
     def __init__(
-        self, matrix: EliminatedMatrix, *, compiled: bool | None = None, threads: int = 1
+        self,
+        matrix: EliminatedMatrix,
+        shared: SharedArray | None = None,
+        *,
+        compiled: bool | None = None,
+        threads: int = 1,
     ) -> None:
         self.matrix = matrix
         self._schur = SchurComplement(matrix, compiled=compiled, threads=threads)
-        self._S = self._written()
-        # the transpose of a C-ordered array is what LAPACK calls column-major: nothing is copied
-        _, info = lapack.dpotrf(self._S.T, lower=1, clean=0, overwrite_a=1)
-        if info != 0:
-            raise NotPositiveDefinite(info - 1)
-        self.logdet = self._schur.head_logdet + float(2.0 * np.log(np.diagonal(self._S)).sum())
+        self._shared = SharedArray() if shared is None else shared
+        self._mark = object()
         self._inverted = False
+        with self._factor() as S:
+            self.logdet = self._schur.head_logdet + float(2.0 * np.log(np.diagonal(S)).sum())
+
+    @contextmanager
+    def _factor(self) -> Iterator[FloatArray]:
+        """Hold the array with the factor of S, or with S^-1 where that has been asked for."""
+        shared = self._shared
+        with shared.lock:
+            if shared.owner is not self._mark:
+                shared.owner, self._inverted = None, False
+                S = self._written(shared.zeros(self._schur.order))
+                # the transpose of a C-ordered array is LAPACK's column-major: nothing is copied
+                _, info = lapack.dpotrf(S.T, lower=1, clean=0, overwrite_a=1)
+                if info != 0:
+                    raise NotPositiveDefinite(info - 1)
+                shared.owner = self._mark
+            yield shared.array
+
+    @contextmanager
+    def _inverse(self) -> Iterator[FloatArray]:
+        """Hold the array with S^-1."""
+        with self._factor() as S:
+            if not self._inverted:
+                lapack.dpotri(S.T, lower=1, overwrite_c=1)
+                self._inverted = True
+            yield S
 
     def solve(self, first: FloatArray, rest: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return M^-1 [first; rest] by its two parts, (L q, k) and (n, k)."""
         reduced = self._schur.reduced(np.ascontiguousarray(first), rest)
-        if self._inverted:
-            solved = blas.dsymm(1.0, self._S.T, reduced, lower=1)
-        else:
-            solved, _ = lapack.dpotrs(self._S.T, reduced, lower=1)
+        with self._factor() as S:
+            if self._inverted:
+                solved = blas.dsymm(1.0, S.T, reduced, lower=1)
+            else:
+                solved, _ = lapack.dpotrs(S.T, reduced, lower=1)
         x = np.ascontiguousarray(solved)
         return self._schur.back(first, x), x
 
     def inverse_entries(self, rows: IntArray, columns: IntArray) -> FloatArray:
         """Return entries of S^-1, which are those of M^-1 outside the eliminated part."""
-        self._invert()
-        found: FloatArray = self._S[np.minimum(rows, columns), np.maximum(rows, columns)]
+        with self._inverse() as S:
+            found: FloatArray = S[np.minimum(rows, columns), np.maximum(rows, columns)]
         return found
 
     def inverse_parts(self) -> tuple[FloatArray, FloatArray]:
         """Return the diagonal parts of M^-1 where N is, (L, q, q), and M^-1 where B is, (nnz, q)."""
-        self._invert()
+        with self._inverse() as S:
+            return self._read(S)
+
+    def _read(self, S: FloatArray) -> tuple[FloatArray, FloatArray]:
         matrix, inverse = self.matrix, self._schur.head_inverse
         head, met = np.empty_like(inverse), np.empty_like(matrix.coupling)
         if not self._schur.compiled:
-            read_inverse_twin(np.arange(len(head)), matrix, inverse, self._S, head, met)
+            read_inverse_twin(np.arange(len(head)), matrix, inverse, S, head, met)
             return head, met
         from mixedflow.linalg.complement_kernels import read_inverse, read_single
 
         read = read_single if inverse.shape[1] == 1 else read_inverse
         lists = matrix.pointers, matrix.columns, matrix.coupling
-        read(light_levels(matrix, len(self._S)), *lists, inverse, self._S, head, met)
-        for levels in heavy_levels(matrix, len(self._S)):
-            self._read_heavy(levels, head, met)
+        read(light_levels(matrix, len(S)), *lists, inverse, S, head, met)
+        for levels in heavy_levels(matrix, len(S)):
+            self._read_heavy(S, levels, head, met)
         return head, met
 
-    def _read_heavy(self, levels: IntArray, head: FloatArray, met: FloatArray) -> None:
+    def _read_heavy(
+        self, S: FloatArray, levels: IntArray, head: FloatArray, met: FloatArray
+    ) -> None:
         """Do what the compiled loops do for levels that meet many columns."""
         matrix, inverse = self.matrix, self._schur.head_inverse[levels]
-        E = inverse @ dense_coupling(levels, matrix, len(self._S))
-        rows = E.reshape(-1, len(self._S))
-        ES = blas.dsymm(1.0, self._S.T, rows.T, lower=1).T.reshape(E.shape)
+        E = inverse @ dense_coupling(levels, matrix, len(S))
+        rows = E.reshape(-1, len(S))
+        ES = blas.dsymm(1.0, S.T, rows.T, lower=1).T.reshape(E.shape)
         _keep_parts(levels, matrix, inverse + ES @ E.transpose(0, 2, 1), ES, head, met)
 
-    def _written(self) -> FloatArray:
+    def _written(self, S: FloatArray) -> FloatArray:
+        """Return S, written into zeros."""
         matrix, inverse = self.matrix, self._schur.head_inverse
-        S = np.zeros((self._schur.order, self._schur.order))
         start = 0
         for part in matrix.parts:
             M, r, _ = part.shape
@@ -115,11 +175,6 @@ class DenseComplement:
             rows = (root @ dense_coupling(levels, matrix, len(S))).reshape(-1, len(S))
             blas.dsyrk(-1.0, rows.T, beta=1.0, c=S.T, lower=1, overwrite_c=1)
         return S
-
-    def _invert(self) -> None:
-        if not self._inverted:
-            lapack.dpotri(self._S.T, lower=1, overwrite_c=1)
-            self._inverted = True
 
 
 def light_levels(matrix: EliminatedMatrix, order: int) -> IntArray:

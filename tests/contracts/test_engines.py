@@ -239,6 +239,30 @@ def test_the_schur_engine_solves_after_it_has_inverted(system):
     close(stack(solver.solve(right)), np.linalg.solve(M, stack(right)))
 
 
+@systems
+def test_schur_engines_of_one_pattern_hand_their_array_on(system):
+    """One that has given it away answers as before, whatever the others left in it."""
+    first, matrix, M, _ = set_up("schur", system)
+    make = planned("schur", matrix)
+    other = RandomMatrix(
+        tuple(3.0 * part for part in matrix.diagonal),
+        {key: (rows, cols, 3.0 * values) for key, (rows, cols, values) in matrix.pairs.items()},
+    )
+    broken = RandomMatrix(tuple(-part for part in matrix.diagonal), matrix.pairs)
+    one, two = make(matrix), make(other)
+    right = tuple(np.ones((L, q, 2)) for L, q in matrix.shapes)
+    wanted = np.linalg.solve(M, stack(right))
+    for _ in range(2):
+        close(stack(one.solve(right)), wanted)
+        close(stack(two.solve(right)), wanted / 3.0)
+        for left, part in zip(two.inverse_diagonal(), first.inverse_diagonal(), strict=True):
+            close(3.0 * left, part)
+        with pytest.raises(FitError, match="not positive definite"):
+            make(broken)
+        for left, part in zip(one.inverse_diagonal(), first.inverse_diagonal(), strict=True):
+            np.testing.assert_array_equal(left, part)
+
+
 def test_stack_and_unstack():
     matrix = random_matrix("three")
     rng = np.random.default_rng(1)
