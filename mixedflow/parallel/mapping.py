@@ -5,14 +5,16 @@ Stands at "Sums are added in a fixed tree" in ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+import math
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import TypeVar
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
 
 from mixedflow.parallel.runner import SYNCHRONOUS, Runner
-from mixedflow.parallel.tree import Addition, as_addition, fold
+from mixedflow.parallel.tree import Addition, Fold, as_addition, fold
 
 T = TypeVar("T")
 OnDone = Callable[[int, int], None]
@@ -54,8 +56,13 @@ def map_reduce(
         from mixedflow.parallel.distributed_tasks import reduce_on_workers
 
         return reduce_on_workers(fn, n_items, adding, runner, on_done)
-    results = _counted(_results(fn, n_items, runner), n_items, on_done)
-    return adding.finish(fold(results, adding.absorb, adding.radix))
+    if runner.kind == "threads" and runner.workers > 1:
+        total = _fold_on_threads(fn, n_items, adding, runner.workers, on_done)
+    else:
+        total = fold(
+            _counted(map(fn, range(n_items)), n_items, on_done), adding.absorb, adding.radix
+        )
+    return adding.finish(total)
 
 
 def map_each(
@@ -91,14 +98,72 @@ def _results(fn: Callable[[int], T], n_items: int, runner: Runner) -> Iterator[T
 
 
 def _on_threads(fn: Callable[[int], T], n_items: int, workers: int) -> Iterator[T]:
-    """Yield results in order; one more than there are threads is under way or waiting."""
+    """Yield results in order; no more than two a thread are under way or waiting."""
     with ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor(workers, "mixedflow"))
         waiting: deque[Future[T]] = deque()
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         for index in range(n_items):
-            if len(waiting) > workers:
+            if len(waiting) >= 2 * workers:
                 yield waiting.popleft().result()
             waiting.append(pool.submit(fn, index))
         while waiting:
             yield waiting.popleft().result()
+
+
+class _LeftOut(Exception):  # noqa: N818 - it tells that an earlier item failed, and reaches nobody
+    """An item was not added because an earlier one failed."""
+
+
+class _Turns:
+    """Lets threads go on in the order of their items, up to the first that failed."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._next = 0
+        self._failed = math.inf
+
+    @contextmanager
+    def of(self, index: int) -> Iterator[None]:
+        """Wait until all earlier items are through."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._next == index or self._failed < index)
+            if self._failed < index:
+                raise _LeftOut
+        yield
+        with self._changed:
+            self._next = index + 1
+            self._changed.notify_all()
+
+    def fail(self, index: int) -> None:
+        """Let no later item wait."""
+        with self._changed:
+            self._failed = min(self._failed, index)
+            self._changed.notify_all()
+
+
+def _fold_on_threads(
+    fn: Callable[[int], T], n_items: int, adding: Addition[T], workers: int, on_done: OnDone | None
+) -> Any:
+    """Return the items' total; a thread adds what it made itself, so that nothing large waits."""
+    folding: Fold[Any] = Fold(adding.absorb, adding.radix)
+    turns = _Turns()
+
+    def work(index: int) -> None:
+        try:
+            made = fn(index)
+            with turns.of(index):
+                folding.add(made)
+        except BaseException:
+            turns.fail(index)
+            raise
+
+    with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(workers, "mixedflow"))
+        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+        stack.callback(turns.fail, -1)
+        for done, future in enumerate([pool.submit(work, i) for i in range(n_items)], start=1):
+            future.result()
+            if on_done is not None:
+                on_done(done, n_items)
+    return folding.total()

@@ -79,16 +79,11 @@ def fold(items: Iterable[T], combine: Callable[[T, T], T], radix: int = 2) -> T:
     ValueError
         when there are no items
     """
-    held: list[_Held[T]] = []
+    folding = Fold(combine, radix)
     for item in items:
-        _count_up(held, item, combine, radix)
+        folding.add(item)
         del item  # it may be large, and the name would keep it while the next one is made
-    if not held:
-        raise ValueError("nothing to combine")
-    total = held.pop().value
-    while held:
-        total = combine(held.pop().value, total)
-    return total
+    return folding.total()
 
 
 class _Held(NamedTuple, Generic[T]):
@@ -99,18 +94,35 @@ class _Held(NamedTuple, Generic[T]):
     value: T
 
 
-def _count_up(held: list[_Held[T]], value: T, combine: Callable[[T, T], T], radix: int) -> None:
-    """Add a leaf to the sum of its level, and what is complete to that of the next level."""
-    level = 0
-    while True:
-        nodes = 1
-        if held and held[-1].level == level:
-            nodes += held[-1].nodes
-            value = combine(held.pop().value, value)
-        if nodes < radix:
-            held.append(_Held(level, nodes, value))
-            return
-        level += 1
+class Fold(Generic[T]):
+    """Leaves combined as :func:`tree_plan` says, while they come in order."""
+
+    def __init__(self, combine: Callable[[T, T], T], radix: int) -> None:
+        self._combine = combine
+        self._radix = radix
+        self._held: list[_Held[T]] = []
+
+    def add(self, value: T) -> None:
+        """Add a leaf to the sum of its level, and what is complete to that of the next level."""
+        held, level = self._held, 0
+        while True:
+            nodes = 1
+            if held and held[-1].level == level:
+                nodes += held[-1].nodes
+                value = self._combine(held.pop().value, value)
+            if nodes < self._radix:
+                held.append(_Held(level, nodes, value))
+                return
+            level += 1
+
+    def total(self) -> T:
+        """Return the sum of all leaves, and forget it."""
+        if not self._held:
+            raise ValueError("nothing to combine")
+        total = self._held.pop().value
+        while self._held:
+            total = self._combine(self._held.pop().value, total)
+        return total
 
 
 def batches(n: int, at_most: int = TASKS_AT_MOST, radix: int = 2) -> list[tuple[int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from operator import add
 
@@ -246,3 +247,30 @@ def test_a_worker_that_dies_for_good_is_one_sentence() -> None:
         pytest.raises(WorkerError, match="a worker died several times at the same work"),
     ):
         map_reduce(die, 6, add, runner=runner)
+
+
+def test_threads_add_in_order_and_stop_at_the_first_failure() -> None:
+    def slow_first(index: int) -> Sums:
+        time.sleep(0.02 if index % 3 == 0 else 0.0)
+        if index in (4, 9):
+            raise DataError(f"partition {index}")
+        return rough(index)
+
+    def added(total: list[int], other: list[int]) -> list[int]:
+        return total + other
+
+    runner = Runner("threads", workers=3)
+    assert map_reduce(lambda i: [i], 40, added, runner=runner) == list(range(40))
+    for combine in (add, Addition(add, _into, _finished)):
+        with pytest.raises(DataError, match="partition 4"):
+            map_reduce(slow_first, 12, combine, runner=runner)
+    seen: list[int] = []
+
+    def interrupted(done: int, _: int) -> None:
+        seen.append(done)
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        map_reduce(rough, 500, add, runner=runner, on_done=interrupted)
+    assert seen == [1, 2]
