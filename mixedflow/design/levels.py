@@ -193,9 +193,9 @@ class LevelIndex:
             return np.full(len(values), -1, dtype=np.int64)
         if self._table is not None and values.dtype == np.int64:
             place = values - self._low
-            inside = (place >= 0) & (place < len(self._table))
+            inside = place.view(np.uint64) < len(self._table)  # below zero is far above it
             if inside.all():
-                return np.asarray(self._table[place], dtype=np.int64)
+                return np.asarray(self._table.take(place), dtype=np.int64)
             return np.where(inside, self._table[np.where(inside, place, 0)], -1)
         place = np.minimum(np.searchsorted(self._sorted, values), len(self._sorted) - 1)
         return np.where(self._sorted[place] == values, self._order[place], -1)
