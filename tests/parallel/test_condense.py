@@ -14,6 +14,7 @@ from mixedflow.data import open_source
 from mixedflow.design import Encoder, make_spec
 from mixedflow.errors import DataError, FormulaError, OutputError
 from mixedflow.parallel import Runner, condense, open_runner
+from mixedflow.parallel.single_pass import one_reading_suffices
 
 FORMULA = "y ~ x + s + (1 + x | g) + (1 | h)"
 SPEC = make_spec(FORMULA)
@@ -37,7 +38,10 @@ def make_frame(n: int = 1200) -> pd.DataFrame:
 def numbers(sums: CrossProducts) -> list[np.ndarray]:
     (part,) = sums.keyed.values()
     factors = [a for f in part.factors for a in (f.levels, f.ZtBZ, f.ZtBX, f.ZtBy)]
-    return [part.XtBX, part.XtBy, part.ytBy, *factors]
+    grouped = [f.groups for f in part.factors if f.groups is not None]
+    groups = [a for g in grouped for a in (g.n_obs, g.sum_log_weight, g.XYtBXY)]
+    pairs = [a for p in part.pairs.values() for a in (p.rows, p.cols, p.ZtBZ)]
+    return [part.XtBX, part.XtBy, part.ytBy, *factors, *groups, *pairs]
 
 
 def same_bits(a: CrossProducts, b: CrossProducts) -> bool:
@@ -63,6 +67,28 @@ def test_any_runner_gives_the_same_bits(workers: Runner) -> None:
     with open_runner("threads", workers=3) as runner:
         assert same_bits(one, condense(SPEC, source, runner)[1])
     assert same_bits(one, condense(SPEC, source, workers)[1])
+
+
+@pytest.mark.parametrize("by_group", [None, "g"])
+def test_one_reading_gives_the_same_bits_whatever_the_order_in_which_levels_are_met(
+    workers: Runner, by_group: str | None
+) -> None:
+    frame = make_frame().drop(columns="s").sort_values("x", ignore_index=True)
+    frame["g"] = frame["g"] * 1000 - 7
+    spec = make_spec("y ~ x + (1 + x | g) + (1 | h)")
+    source = open_source(frame, partition_rows=30)
+    assert source.n_partitions == 40
+    assert one_reading_suffices(spec, source)
+    schema, one = condense(spec, source, by_group=by_group)
+    assert schema.levels["g"].values.tolist() == sorted(set(frame["g"]))
+    assert schema.levels["h"].labels() == list("abcdef")
+    with open_runner("threads", workers=3) as runner:
+        for where in (runner, workers):
+            other, sums = condense(spec, source, where, by_group=by_group)
+            assert same_bits(one, sums)
+            assert other.levels["g"].labels() == schema.levels["g"].labels()
+    _, again = condense(spec, source, schema=schema, by_group=by_group)
+    assert same_bits(one, again)
 
 
 def test_the_order_of_a_category_is_kept() -> None:
