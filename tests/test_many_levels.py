@@ -141,3 +141,11 @@ def test_partitions_and_threads():
     for name, values in arrays(whole).items():
         atol = 1e-12 * np.abs(values).max(initial=0.0)
         np.testing.assert_allclose(arrays(sums)[name], values, rtol=0, atol=atol, err_msg=name)
+
+
+def test_sharded_sums():
+    data = frame()
+    fit = mf.fit(FORMULAS["product"], data)
+    sharded = mf.fit(FORMULAS["product"], data, sharded=True)
+    assert sharded.loglik == pytest.approx(fit.loglik, rel=1e-10)
+    np.testing.assert_allclose(sharded.fixef, fit.fixef, rtol=1e-8, atol=1e-8)

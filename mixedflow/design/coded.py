@@ -80,7 +80,9 @@ def plan_coded(columns: Sequence[Column], learned: Learned) -> CodedPlan:
             coding = coding_of(expression, learned, reduced=reduced)
             matrices[expression, reduced] = coding.matrix
         fields = [field for _, field in members]
-        contrasts = level_contrasts(matrices[expression, reduced][:, fields])
+        matrix = matrices[expression, reduced]
+        every = fields == list(range(matrix.shape[1]))
+        contrasts = level_contrasts(matrix if every else matrix[:, fields])
         terms.append(CodedTerm(expression, others, tuple(p for p, _ in members), contrasts))
     return CodedPlan(tuple(plain), tuple(terms))
 

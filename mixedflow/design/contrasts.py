@@ -60,8 +60,8 @@ def _base(name: str, labels: Sequence[str], base: object, *, last: bool) -> str:
 
 
 def _treatment(name: str, labels: Sequence[str], base: str, *, reduced: bool) -> Coding:
-    unit = np.eye(len(labels))
-    if not reduced:
-        return Coding(tuple(f"{name}[{label}]" for label in labels), unit)
-    keep = [k for k, label in enumerate(labels) if label != base]
-    return Coding(tuple(f"{name}[T.{labels[k]}]" for k in keep), unit[:, keep])
+    keep = [k for k, label in enumerate(labels) if not reduced or label != base]
+    matrix = np.zeros((len(labels), len(keep)))
+    matrix[keep, np.arange(len(keep))] = 1.0
+    mark = "T." if reduced else ""
+    return Coding(tuple(f"{name}[{mark}{labels[k]}]" for k in keep), matrix)
