@@ -28,7 +28,8 @@ class FitControl:
         20,000 where the method is ``em`` or ``px-em``
     tolerance : the decrement g'H^-1g that counts as converged, in units of -2 log-likelihood
     parameter_tolerance : the largest step relative to the parameters that counts as converged
-    em_steps : PX-EM steps before the first Newton step of ``auto``
+    em_steps : PX-EM steps before the first Newton step of ``auto``, at most; fewer where that step
+        is below a tenth of the parameters
     accelerate : extrapolate ``em`` and ``px-em`` by SQUAREM every third iteration
     solver : the route for the equations; ``auto`` chooses by predicted cost
     warm_start : where an exact evaluation is expensive and the method is ``auto``, go near the

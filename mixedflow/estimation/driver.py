@@ -70,6 +70,12 @@ EM_STEPS = ("em", "px-em")
 MISS = 4
 """Polishing steps for each that may miss: what it shows of the curvature puts the next one right."""
 
+NEAR = 0.1
+"""Newton step, relative to the parameters, from which on EM has done its part."""
+
+SETTLED = 1e-12
+"""Newton step, relative to the parameters, at which nothing is left to polish."""
+
 POLISHED = 1e-22
 """Decrement below which nothing is left to polish."""
 
@@ -196,7 +202,7 @@ def _polished(problem: Problem, state: FitState, iteration: int, began: float) -
     best, missed = state, 0
     for number in range(iteration, last if problem.method in ("ai", "auto") else iteration):
         assert state.newton is not None  # noqa: S101 - a converged state has been looked at
-        if state.newton.decrement <= POLISHED:
+        if state.newton.decrement <= POLISHED or state.trace[-1].rel_change <= SETTLED:
             break
         params = state.evaluation.params
         try:
@@ -289,6 +295,7 @@ Move = tuple[str, AnyEvaluation, int]
 def _move(problem: Problem, state: FitState, found: AnyMoments, iteration: int) -> Move | None:
     """Return the step's name, the evaluation after it and the halvings; None if none helps."""
     px_first = problem.method == "auto" and iteration <= problem.control.em_steps
+    px_first = px_first and not state.trace[-1].rel_change < NEAR
     if problem.method in EM_STEPS or px_first:
         return _em_move(problem, state, found, iteration)
     moved = _newton_move(problem, state)
