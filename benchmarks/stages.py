@@ -62,7 +62,7 @@ def profile(case: dict[str, Any]) -> dict[str, Any]:
     """Return CPU seconds of mixedflow by stage."""
     import mixedflow.api as mf
     from mixedflow.data import parquet
-    from mixedflow.parallel import condensing
+    from mixedflow.parallel import condensing, tree
     from mixedflow.results import build
 
     clock = Clock()
@@ -72,7 +72,10 @@ def profile(case: dict[str, Any]) -> dict[str, Any]:
     clock.watch(condensing, "local_encoder", "encode")
     clock.watch(condensing.Encoder, "columns", "encode")
     clock.watch(condensing, "condense_columns", "condense")
-    clock.watch(condensing, "add_readings", "merge")
+    clock.watch(condensing, "reading", "merge")
+    clock.watch(tree.Fold, "add", "merge")
+    clock.watch(tree.Fold, "total", "merge")
+    clock.watch(condensing, "ordered_reading", "merge")
     clock.watch(condensing, "finish_schema", "summary")
     clock.watch(build, "estimate", "fit")
     fit = clock.count("rest", lambda: mf.fit(case["formula"], case["data"], reml=case["reml"]))
