@@ -41,17 +41,15 @@ def settle(problem: Problem, state: FitState) -> Evaluation:
 
 
 def settle_passes(problem: Problem, levels: LevelStore, state: FitState) -> GroupedEvaluation:
-    """Return the same by passes over levels that are elsewhere."""
+    """Return the same by passes over all levels, whichever the driver went over."""
 
     def at(params: VarianceParameters) -> GroupedEvaluation:
         return evaluate_grouped(problem.system, params, levels, reml=problem.reml)
 
     reached = state.evaluation
-    return _settled(
-        problem.system,
-        at,
-        reached if isinstance(reached, GroupedEvaluation) else at(reached.params),
-    )
+    if not isinstance(reached, GroupedEvaluation) or reached.solution.levels is not levels:
+        reached = at(reached.params)
+    return _settled(problem.system, at, reached)
 
 
 def _settled(

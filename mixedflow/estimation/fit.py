@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mixedflow.crossproducts.levels import LevelStore
+from mixedflow.crossproducts.repeated import gathered
 from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.design.types import Float, Int, TermDesign
 from mixedflow.equations.choice import EnginePlan, plan_engine
@@ -139,13 +140,14 @@ def estimate(  # noqa: PLR0913 - the public way in
         how = _How(chosen, plan.name, began, found.error)
         return _estimates(found.settled, found.state, how)
     compiled = plan.name == "grouped" and compiled_pays(system)
+    levels = local_levels(system, control.threads) if compiled else None
     problem = Problem(
         system,
         plan.make,
         reml,
         chosen,
         control,
-        local_levels(system, control.threads) if compiled else None,
+        None if levels is None else gathered(levels),
         polishing=POLISHING if plan.flops * system.p < CHEAP else FEW_POLISHING,
     )
     near = _near(problem, plan) if start is None else None
@@ -157,8 +159,8 @@ def estimate(  # noqa: PLR0913 - the public way in
     state = run_driver(problem, start=start if near is None else near, progress=progress)
     if near is not None:
         state = _begun_warm(state)
-    if problem.levels is not None:
-        settled = settle_passes(problem, problem.levels, state)
+    if levels is not None:
+        settled = settle_passes(problem, levels, state)
         return _estimates(settled, state, _How(chosen, plan.name, began))
     return _estimates(settle(problem, state), state, _How(chosen, plan.name, began))
 

@@ -85,7 +85,7 @@ def _request(model: ModelConfig, control: ControlConfig, on_done: OnDone | None)
         "solver": control.solver,
         **{key: getattr(control, key) for key in MONTE_CARLO},
     }
-    settings = FitControl(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]  # checked by the configuration
+    settings = FitControl(**{name: value for name, value in given.items() if value is not None})
     limit = settings.iterations(model.method)
 
     def progress(row: TraceRow) -> None:
