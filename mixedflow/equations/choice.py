@@ -145,30 +145,6 @@ def plan_engine(
     return _with_warm_start(_PLANS[wanted](pattern), pattern, iterative)
 
 
-def predict_engine(shapes: tuple[tuple[int, int], ...], n_pairs: int) -> EnginePlan:
-    """Return the likely route from the sizes alone, before any pair of levels is known.
-
-    Parameters
-    ----------
-    shapes : (levels, columns) of every grouping factor
-    n_pairs : at most how many pairs of levels meet
-    """
-    empty = RandomPattern(shapes, {})
-    sizes = [L * q for L, q in shapes]
-    if not shapes:
-        return plan_engine(empty)
-    if len(shapes) == 1:
-        return _plan_grouped(empty)
-    if sum(sizes) <= SMALL:
-        return _plan_dense(empty)
-    if sum(sizes) - max(sizes) <= EASY_REST:
-        meetings = float(n_pairs) ** 2 / max(L for L, _ in shapes)
-        return _schur_plan(shapes, meetings, 0.0, n_pairs, SchurEngine)
-    entries = float(n_pairs * max(q for _, q in shapes) ** 2)
-    why = "or schur, or pcg, once the pairs of levels are known"
-    return EnginePlan("sparse", 60.0 * entries, 200.0 * entries, why, SparseEngine)
-
-
 def _possible(pattern: RandomPattern) -> tuple[str, ...]:
     if len(pattern.shapes) == 1:
         return ("grouped", "dense", "sparse")

@@ -16,10 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixedflow.design.types import Float, Int
-from mixedflow.equations.engines import Engine, Parts, RandomMatrix, RandomPattern, stack, unstack
+from mixedflow.equations.engines import (
+    NOT_DEFINITE,
+    Engine,
+    Parts,
+    RandomMatrix,
+    RandomPattern,
+    stack,
+    unstack,
+)
 from mixedflow.equations.expand import positions
 from mixedflow.errors import FitError, UnsupportedError
 from mixedflow.linalg.eliminated import EliminatedMatrix, SchurComplement
+from mixedflow.linalg.errors import NotPositiveDefinite
 from mixedflow.linalg.late import sparse
 from mixedflow.linalg.pcg import PcgSolution, quadrature, solve_pcg
 
@@ -196,7 +205,12 @@ class IterativeEngine(Engine):
         super().__init__(matrix)
         self.structure = IterativePattern(matrix.pattern) if structure is None else structure
         self.settings = IterativeSettings() if settings is None else settings
-        self.schur = SchurComplement(self.structure.matrix(matrix), threads=self.settings.threads)
+        try:
+            self.schur = SchurComplement(
+                self.structure.matrix(matrix), threads=self.settings.threads
+            )
+        except NotPositiveDefinite as error:
+            raise FitError(NOT_DEFINITE) from error
         self._logdets: Float | None = None
 
     @classmethod

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixedflow.errors import FitError
 from mixedflow.linalg.arrays import FloatArray, Int32Array, IntArray
 from mixedflow.linalg.batched import batched_cholesky, batched_inverse, batched_logdet
-from mixedflow.linalg.errors import NotPositiveDefinite
 from mixedflow.linalg.late import sparse
 
 if TYPE_CHECKING:
@@ -70,20 +68,14 @@ class SchurComplement:
         self._starts = _starts(matrix.parts)
         size = len(matrix.head) * matrix.head.shape[1] + self.order
         self.compiled = size > COMPILE_ABOVE if compiled is None else compiled
-        try:
-            root = batched_cholesky(matrix.head, threads=threads)
-            self.head_logdet = float(batched_logdet(root).sum())
-            self.head_inverse = batched_inverse(root, threads=threads)
-            del root
-            self._twin = None if self.compiled else _Twin(matrix, self.head_inverse, self.order)
-            self.removed = self._removed()
-            left = (D - K for D, K in zip(matrix.parts, self.removed, strict=True))
-            self.jacobi_root = tuple(batched_cholesky(part) for part in left)
-        except NotPositiveDefinite as error:
-            raise FitError(
-                "the mixed model equations are not positive definite; the columns' scales differ "
-                "too much for double precision"
-            ) from error
+        root = batched_cholesky(matrix.head, threads=threads)
+        self.head_logdet = float(batched_logdet(root).sum())
+        self.head_inverse = batched_inverse(root, threads=threads)
+        del root
+        self._twin = None if self.compiled else _Twin(matrix, self.head_inverse, self.order)
+        self.removed = self._removed()
+        left = (D - K for D, K in zip(matrix.parts, self.removed, strict=True))
+        self.jacobi_root = tuple(batched_cholesky(part) for part in left)
         self.jacobi_inverse = tuple(batched_inverse(root) for root in self.jacobi_root)
         self.jacobi_logdet = float(sum(batched_logdet(root).sum() for root in self.jacobi_root))
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mixedflow.equations import choice
-from mixedflow.equations.choice import ENGINES, plan_engine, predict_engine
+from mixedflow.equations.choice import ENGINES, plan_engine
 from mixedflow.equations.engines import RandomMatrix, RandomPattern, stack, unstack
 from mixedflow.errors import FitError, UnsupportedError
 from mixedflow.estimation.control import SOLVERS
@@ -329,19 +329,3 @@ class TestPlan:
     def test_no_random_term(self):
         with pytest.raises(UnsupportedError, match="no random term"):
             plan_engine(RandomPattern((), {}))
-
-    @pytest.mark.parametrize(
-        ("shapes", "n_pairs", "name"),
-        [
-            (((1_000_000, 2),), 0, "grouped"),
-            (((40, 1), (30, 1)), 1_200, "dense"),
-            (((5_000, 1), (choice.EASY_REST, 1)), 60_000, "schur"),
-            (((5_000, 1), (choice.EASY_REST + 1, 1)), 60_000, "sparse"),
-            (((500_000, 1), (60_000, 1)), 2_000_000, "sparse"),
-        ],
-    )
-    def test_a_forecast_from_sizes_alone(self, shapes, n_pairs, name):
-        plan = predict_engine(shapes, n_pairs)
-        assert plan.name == name
-        assert plan.flops > 0
-        assert plan.bytes > 0
