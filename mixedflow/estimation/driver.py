@@ -74,9 +74,9 @@ NEAR = 0.1
 """Newton step, relative to the parameters, from which on EM has done its part."""
 
 SETTLED = 1e-12
-"""Newton step, relative to the parameters, at which nothing is left to polish."""
+"""Newton step of a large system, relative to the parameters, at which nothing is left to polish."""
 
-POLISHED = 1e-22
+POLISHED = 1e-26
 """Decrement below which nothing is left to polish."""
 
 
@@ -202,7 +202,8 @@ def _polished(problem: Problem, state: FitState, iteration: int, began: float) -
     best, missed = state, 0
     for number in range(iteration, last if problem.method in ("ai", "auto") else iteration):
         assert state.newton is not None  # noqa: S101 - a converged state has been looked at
-        if state.newton.decrement <= POLISHED or state.trace[-1].rel_change <= SETTLED:
+        settled = SETTLED if problem.polishing < POLISHING else 0.0
+        if state.newton.decrement <= POLISHED or state.trace[-1].rel_change <= settled:
             break
         params = state.evaluation.params
         try:
