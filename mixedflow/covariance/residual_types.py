@@ -1,0 +1,39 @@
+"""What the sums must know of R = sigma2 R0(psi): its basis, its positions and its strata.
+
+Stands at "Structures" in ``docs/algorithm.md`` (DESIGN 3.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SumKey = tuple[int, int]
+"""(observation pattern, basis element); what the numbers mean depends on the basis."""
+
+ResidualBasis = Literal["strata", "gaps", "sizes", "pairs"]
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualDesign:
+    """The residual structure of a design; the same for every partition.
+
+    Attributes
+    ----------
+    structure : name in the registry of residual structures
+    basis : which products are summed; structures that share a basis share the sums
+    positions : labels in order, of structures over positions; () otherwise
+    strata : labels of the strata, each with its own parameters; one empty label without strata
+    group, stratum : columns whose combinations are the groups and the strata
+    position : column of the positions, or None for the order of the rows within a group
+    largest : rows of the largest group, 0 where that does not matter
+    """
+
+    structure: str
+    basis: ResidualBasis
+    positions: tuple[str, ...] = ()
+    strata: tuple[str, ...] = ("",)
+    group: tuple[str, ...] = ()
+    position: str | None = None
+    stratum: tuple[str, ...] = ()
+    largest: int = 0
