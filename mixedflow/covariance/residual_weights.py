@@ -1,0 +1,187 @@
+"""R^-1 = sum_k f_k(psi) B_k: weights of the keyed sums and log|R0|, with their derivatives.
+
+Stands at "Structures" in ``docs/algorithm.md`` (DESIGN 3.1). R0 = v_s R0_s for a group of stratum
+s, v_s its variance relative to the first. psi is, stratum by stratum, log v_s / 2 (absent for the
+first), then the structure's own. With S = sum of e e' over the groups of a pattern,
+d sum f_k s_k = -tr(R0^-1 dR0 R0^-1 S), which needs no derivative of a single weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mixedflow.covariance.correlation import LIMIT, Float
+from mixedflow.covariance.registry import get_residual
+from mixedflow.covariance.residual_parts import StratumPart, decoded, part_of
+from mixedflow.covariance.residual_types import ResidualDesign, SumKey
+
+_WIDEST = 12.0
+"""Largest |log of a relative standard deviation|."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualWeights:
+    """What a psi makes of K keyed sums.
+
+    Attributes
+    ----------
+    f : (K,), R0^-1 = sum f_k B_k
+    df : (n_psi, K), df_k/dpsi
+    logdet : log|R0| of all groups
+    dlogdet : (n_psi,)
+    """
+
+    f: Float
+    df: Float
+    logdet: float
+    dlogdet: Float
+
+
+@dataclass(frozen=True)
+class ResidualPlan:
+    """The keys of the sums, sorted out once; the rest is arithmetic in psi.
+
+    Attributes
+    ----------
+    design : what the sums know of R
+    parts : the keys of every stratum
+    n_keys : K
+    """
+
+    design: ResidualDesign
+    parts: tuple[StratumPart, ...]
+    n_keys: int
+
+    def weights(self, psi: Float) -> ResidualWeights:
+        """Return f, log|R0| and their derivatives."""
+        f, df = np.zeros(self.n_keys), np.zeros((len(psi), self.n_keys))
+        logdet, dlogdet = 0.0, np.zeros(len(psi))
+        for s, part in enumerate(self.parts):
+            scale, own = _places(self.design, s)
+            log_sd = float(psi[scale]) if s else 0.0
+            found = part.weights(psi[own])
+            shrink = np.exp(-2.0 * log_sd)
+            f[part.at] = shrink * found.f
+            df[own, part.at] = shrink * found.df
+            logdet += found.logdet + 2.0 * part.rows * log_sd
+            dlogdet[own] = found.dlogdet
+            if s:
+                df[scale, part.at] = -2.0 * f[part.at]
+                dlogdet[scale] = 2.0 * part.rows
+        return ResidualWeights(f, df, logdet, dlogdet)
+
+    def values(self, psi: Float) -> tuple[Float, float]:
+        """Return f and log|R0| without derivatives."""
+        f, logdet = np.zeros(self.n_keys), 0.0
+        for s, part in enumerate(self.parts):
+            scale, own = _places(self.design, s)
+            log_sd = float(psi[scale]) if s else 0.0
+            found, of_part = part.values(psi[own])
+            f[part.at] = np.exp(-2.0 * log_sd) * found
+            logdet += of_part + 2.0 * part.rows * log_sd
+        return f, logdet
+
+    def slopes(self, psi: Float, s_k: Float) -> tuple[Float, Float]:
+        """Return d(sum f_k s_k)/dpsi and dlog|R0|/dpsi, (n_psi,) each, without df."""
+        of_sum, of_log = np.zeros(len(psi)), np.zeros(len(psi))
+        for s, part in enumerate(self.parts):
+            scale, own = _places(self.design, s)
+            shrink = np.exp(-2.0 * float(psi[scale])) if s else 1.0
+            total, slope, of_log[own] = part.slopes(psi[own], s_k[part.at])
+            of_sum[own] = shrink * slope
+            if s:
+                of_sum[scale] = -2.0 * shrink * total
+                of_log[scale] = 2.0 * part.rows
+        return of_sum, of_log
+
+    @cached_property
+    def limits(self) -> tuple[Float, Float]:
+        """Between which psi R0 is of use in double precision, (n_psi,) each: +-9 mostly."""
+        names = psi_names(self.design)
+        low, high = np.full(len(names), -LIMIT), np.full(len(names), LIMIT)
+        for s, part in enumerate(self.parts):
+            scale, own = _places(self.design, s)
+            if s:
+                low[scale], high[scale] = -_WIDEST, _WIDEST
+            low[own], high[own] = part.limits()
+        return low, high
+
+
+def residual_plan(
+    design: ResidualDesign, keys: Sequence[SumKey], counts: Sequence[int]
+) -> ResidualPlan:
+    """Return the plan for keys in this order.
+
+    Parameters
+    ----------
+    design : structure, basis, positions and strata
+    keys : keys of the sums
+    counts : groups of the pattern (pairs, sizes), rows (strata, I of gaps), or consecutive pairs
+        with that gap (D, O of gaps)
+    """
+    structure = get_residual(design.structure)
+    parts = [part_of(design, structure, s, keys, counts) for s in range(len(design.strata))]
+    return ResidualPlan(design, tuple(parts), len(keys))
+
+
+def residual_weights(
+    design: ResidualDesign, keys: Sequence[SumKey], counts: Sequence[int], psi: Float
+) -> ResidualWeights:
+    """Return f_k, log|R0| and their derivatives; see :func:`residual_plan` for many psi."""
+    return residual_plan(design, keys, counts).weights(np.asarray(psi, dtype=float))
+
+
+def residual_matrix(design: ResidualDesign, psi: Float, stratum: int = 0) -> Float:
+    """Return R0 over the positions, (m, m), v_s on its diagonal; (1, 1) without positions."""
+    scale, own = _places(design, stratum)
+    variance = np.exp(2.0 * psi[scale]) if stratum else 1.0
+    size = max(1, len(design.positions))
+    R: Float = variance * get_residual(design.structure).matrix(psi[own], size)
+    return R
+
+
+def start_psi(
+    design: ResidualDesign, keys: Sequence[SumKey] = (), counts: Sequence[int] = ()
+) -> Float:
+    """Return where the search begins: strata alike; gaps tell the unit of time where keys do."""
+    structure, out = get_residual(design.structure), np.zeros(len(psi_names(design)))
+    gaps = decoded(keys, counts) if design.basis == "gaps" else np.empty(0)
+    for s in range(len(design.strata)):
+        own = _places(design, s)[1]
+        if len(gaps) and own.stop > own.start:
+            out[own] = structure.gap_start(float(np.median(gaps)))
+        else:
+            out[own] = structure.start(_size(design))
+    return out
+
+
+def psi_names(design: ResidualDesign) -> tuple[str, ...]:
+    """Return a label for every parameter; a stratum's stand with its label in brackets."""
+    structure = get_residual(design.structure)
+    labels = design.positions or tuple(str(k + 1) for k in range(min(2, _size(design))))
+    own = structure.param_names(labels)
+    several = len(design.strata) > 1
+    out: list[str] = []
+    for s, stratum in enumerate(design.strata):
+        if s:
+            out.append(f"log sd ratio[{stratum}]")
+        out += [f"{name}[{stratum}]" if several else name for name in own]
+    return tuple(out)
+
+
+def _size(design: ResidualDesign) -> int:
+    """Return the number of positions that the structure's parameters are counted for."""
+    if design.basis == "pairs":
+        return len(design.positions)
+    return design.largest if design.basis == "sizes" else 2
+
+
+def _places(design: ResidualDesign, stratum: int) -> tuple[int, slice]:
+    """Return where in psi a stratum's log sd (of no meaning for the first) and its own stand."""
+    count = get_residual(design.structure).n_params(_size(design))
+    first = stratum * (count + 1)
+    return first - 1, slice(first, first + count)
