@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedflow.covariance.correlation import LIMIT, Correlation, Float, inverse_tanh
-from mixedflow.covariance.registry import register_residual
+from mixedflow.covariance.registry import register, register_residual
 from mixedflow.covariance.residual_base import CorrelatedResidual
+from mixedflow.covariance.structured import CorrelatedColumns
 
 START = 0.3
 """Correlation of neighbours at which a search begins."""
@@ -46,6 +47,27 @@ class FirstOrder(Correlation):
     def nearest(self, C: Float) -> Float:
         """Return psi of the mean correlation of neighbours."""
         return inverse_tanh(np.diag(C, 1).mean()) if len(C) > 1 else np.empty(0)
+
+
+@register
+class Autoregressive(CorrelatedColumns):
+    """G_ab = s^2 rho^|a - b|, columns in order."""
+
+    name = "ar1"
+    title = "first-order autoregressive: columns in order, one variance"
+    formula = "G_ab = s^2 rho^|a-b|"
+    heterogeneous = False
+    correlation = FirstOrder()
+
+
+@register
+class HeterogeneousAutoregressive(CorrelatedColumns):
+    """G_ab = s_a s_b rho^|a - b|."""
+
+    name = "ar1h"
+    title = "first-order autoregressive with a variance for every column"
+    formula = "G_ab = s_a s_b rho^|a-b|"
+    correlation = FirstOrder()
 
 
 @register_residual

@@ -13,14 +13,48 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedflow.errors import FormulaError
+
 Float = NDArray[np.float64]
 
 
 class CovarianceStructure(ABC):
-    """G = G(theta), q x q, of one random term."""
+    """G = G(theta), q x q, of one random term.
+
+    Attributes
+    ----------
+    name : as in formulas; ``title`` in words, ``formula`` as in books
+    correlated : whether columns of a term may covary
+    """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    formula: ClassVar[str] = ""
+    correlated: ClassVar[bool] = True
+
+    @property
+    def spelled(self) -> str:
+        """The name with its argument, as a term's structure is stored."""
+        return self.name
+
+    @property
+    def smallest(self) -> int:
+        """The fewest columns that a term may have."""
+        return 1
+
+    def examples(self, dim: int) -> tuple[CovarianceStructure, ...]:
+        """Return the structure as terms of ``dim`` columns may have it: with its arguments."""
+        return (self,) if dim >= self.smallest else ()
+
+    def with_argument(self, argument: object) -> CovarianceStructure:
+        """Return the structure with the argument after the term, such as 2 in ``fa(x | g, 2)``."""
+        raise FormulaError(
+            f"the covariance structure '{self.name}' takes no argument; found {argument!r}"
+        )
+
+    def scaled(self, y_scale: float) -> CovarianceStructure:  # noqa: ARG002 - the protocol's
+        """Return the structure for a response divided by ``y_scale``; most know no units."""
+        return self
 
     @abstractmethod
     def n_params(self, dim: int) -> int:
@@ -47,8 +81,11 @@ class CovarianceStructure(ABC):
         """Return d2G/dtheta_i dtheta_j, shape (n_params, n_params, q, q)."""
 
     @abstractmethod
-    def m_step(self, S: Float, n: int) -> Float:
-        """Return the theta that maximises -1/2 [n log|G| + tr(G^-1 S)], S (q, q)."""
+    def m_step(self, S: Float, n: int, near: Float | None = None) -> Float:
+        """Return the theta that maximises -1/2 [n log|G| + tr(G^-1 S)], S (q, q).
+
+        ``near`` is where EM comes from: a search must not end below it.
+        """
 
     @abstractmethod
     def lifted(self, theta: Float, floor: Float) -> Float:
@@ -56,16 +93,41 @@ class CovarianceStructure(ABC):
 
     @abstractmethod
     def pivot_index(self, dim: int) -> NDArray[np.int64]:
-        """Return where in theta each pivot of the factor stands, (q,)."""
+        """Return where in theta the pivots stand: G is singular where one is zero.
+
+        One for every column where columns have one each; the same place for all columns where
+        they share it.
+        """
 
     @abstractmethod
     def expansion(self, dim: int) -> NDArray[np.bool_]:
-        """Return which entries of the PX-EM working matrix are free, shape (q, q)."""
+        """Return which entries of the PX-EM working matrix may differ from zero, (q, q).
+
+        All True says besides that the structure is closed under any change of columns.
+        """
+
+    def working(self, theta: Float, dim: int) -> Float:  # noqa: ARG002 - some depend on theta
+        """Return P, (k, q, q): F(sum_i t_i P_i) keeps the structure for every t; none holds I."""
+        places = np.argwhere(self.expansion(dim))
+        out = np.zeros((len(places), dim, dim))
+        out[np.arange(len(places)), places[:, 0], places[:, 1]] = 1.0
+        return out
 
     def pivots(self, theta: Float, dim: int) -> Float:
-        """Return the pivots of the factor, (q,): G is singular where one is zero."""
+        """Return the pivots: G is singular where one is zero."""
         values: Float = theta[self.pivot_index(dim)]
         return values
+
+    def bounds(self, theta: Float, floor: Float) -> NDArray[np.int8]:
+        """Return 1 where a parameter stands at its lower bound, -1 at its upper, 2 where held."""
+        out = np.zeros(len(theta), dtype=np.int8)
+        places = self.pivot_index(len(floor))
+        out[places[np.abs(theta[places]) <= 2.0 * np.sqrt(floor)]] = 1
+        return out
+
+    def singular(self, theta: Float, dim: int) -> bool:
+        """Return whether G is singular: a pivot is exactly zero."""
+        return bool((self.pivots(theta, dim) == 0).any())
 
     def without_pivot(self, theta: Float, dim: int, at: int) -> Float:
         """Return the parameters with one pivot exactly zero."""

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedflow.covariance.correlation import Correlation, Float, inverse_tanh
-from mixedflow.covariance.registry import register_residual
+from mixedflow.covariance.registry import register, register_residual
 from mixedflow.covariance.residual_base import CorrelatedResidual
+from mixedflow.covariance.structured import CorrelatedColumns
 
 START = 0.2
 """Correlation at which a search begins."""
@@ -56,6 +57,28 @@ class Exchangeable(Correlation):
             return np.empty(0)
         lowest = -1.0 / (m - 1)
         return inverse_tanh(2.0 * (rho - lowest) / (1.0 - lowest) - 1.0)
+
+
+@register
+class CompoundSymmetry(CorrelatedColumns):
+    """G = s^2 [(1 - rho) I + rho J]; its M-step is that of the eigenvalues within and between."""
+
+    name = "cs"
+    title = "compound symmetry: one variance, one correlation"
+    formula = "G = s^2 [(1 - rho) I + rho J]"
+    heterogeneous = False
+    closed_form = True
+    correlation = Exchangeable()
+
+
+@register
+class HeterogeneousCompoundSymmetry(CorrelatedColumns):
+    """G = D [(1 - rho) I + rho J] D."""
+
+    name = "csh"
+    title = "compound symmetry with a variance for every column"
+    formula = "G = D [(1 - rho) I + rho J] D"
+    correlation = Exchangeable()
 
 
 @register_residual

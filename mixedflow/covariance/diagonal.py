@@ -19,6 +19,8 @@ class Diagonal(CovarianceStructure):
 
     name = "diag"
     title = "diagonal"
+    formula = "G = diag(s_1^2, ..., s_q^2)"
+    correlated = False
 
     def n_params(self, dim: int) -> int:
         """Return q."""
@@ -51,7 +53,7 @@ class Diagonal(CovarianceStructure):
         out[at, at, at, at] = 2.0
         return out
 
-    def m_step(self, S: Float, n: int) -> Float:
+    def m_step(self, S: Float, n: int, near: Float | None = None) -> Float:  # noqa: ARG002
         """Return the roots of diag(S) / n."""
         return self.start(S / n)
 

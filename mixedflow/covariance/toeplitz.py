@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedflow.covariance.correlation import LIMIT, Correlation, Float, inverse_tanh
-from mixedflow.covariance.registry import register_residual
+from mixedflow.covariance.registry import register, register_residual
 from mixedflow.covariance.residual_base import CorrelatedResidual
+from mixedflow.covariance.structured import CorrelatedColumns
 
 START = 0.3
 """Correlation of neighbours at which a search begins."""
@@ -75,6 +76,27 @@ def _partial_autocorrelations(r: Float) -> Float:
         coefficients = np.append(coefficients - z[k - 1] * coefficients[::-1], z[k - 1])
         variance *= (1.0 - z[k - 1]) * (1.0 + z[k - 1])
     return z
+
+
+@register
+class Toeplitz(CorrelatedColumns):
+    """G_ab = s^2 r_|a - b|, columns in order."""
+
+    name = "toep"
+    title = "Toeplitz: a correlation for every distance, one variance"
+    formula = "G_ab = s^2 r_|a-b|"
+    heterogeneous = False
+    correlation = Stationary()
+
+
+@register
+class HeterogeneousToeplitz(CorrelatedColumns):
+    """G_ab = s_a s_b r_|a - b|."""
+
+    name = "toeph"
+    title = "Toeplitz with a variance for every column"
+    formula = "G_ab = s_a s_b r_|a-b|"
+    correlation = Stationary()
 
 
 @register_residual

@@ -19,6 +19,7 @@ class Unstructured(CovarianceStructure):
 
     name = "us"
     title = "unstructured"
+    formula = "G = F F', F lower triangular"
 
     def n_params(self, dim: int) -> int:
         """Return q(q + 1)/2."""
@@ -63,7 +64,7 @@ class Unstructured(CovarianceStructure):
                 out[a, b, rows[b], rows[a]] += 1.0
         return out
 
-    def m_step(self, S: Float, n: int) -> Float:
+    def m_step(self, S: Float, n: int, near: Float | None = None) -> Float:  # noqa: ARG002
         """Return the factor of S / n."""
         return self._pack(psd_factor(S / n))
 

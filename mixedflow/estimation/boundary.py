@@ -65,9 +65,9 @@ def _settled(
 
 
 def singular_terms(system: ModelSystem, params: VarianceParameters) -> tuple[bool, ...]:
-    """Return for every term whether its G is singular (a pivot is exactly zero)."""
+    """Return for every term whether its G is on the boundary (a pivot is exactly zero)."""
     return tuple(
-        bool((structure.pivots(theta, dim) == 0).any())
+        structure.singular(theta, dim)
         for structure, theta, dim in zip(
             term_structures(system), params.theta, system.dims, strict=True
         )

@@ -60,8 +60,9 @@ class VarianceParameters:
 
 
 def term_structures(system: ModelSystem) -> tuple[CovarianceStructure, ...]:
-    """Return the covariance structure of every term."""
-    return tuple(get_structure(term.structure) for term in system.terms)
+    """Return the covariance structure of every term, in y's stored scale."""
+    y_scale = system.fixed_scale.y_scale
+    return tuple(get_structure(term.structure).scaled(y_scale) for term in system.terms)
 
 
 def term_factors(system: ModelSystem, params: VarianceParameters) -> tuple[Float, ...]:
@@ -110,21 +111,18 @@ def pivot_floors(system: ModelSystem, sigma2: float) -> tuple[Float, ...]:
     return tuple(out)
 
 
-def at_floor(system: ModelSystem, params: VarianceParameters) -> NDArray[np.bool_]:
-    """Return which parameters are pivots that stand at their floor, (r,)."""
-    masks = []
-    for structure, theta, floor, dim in zip(
-        term_structures(system),
-        params.theta,
-        pivot_floors(system, params.sigma2),
-        system.dims,
-        strict=True,
-    ):
-        mask = np.zeros(len(theta), dtype=bool)
-        low = np.abs(structure.pivots(theta, dim)) <= 2.0 * np.sqrt(floor)
-        mask[structure.pivot_index(dim)[low]] = True
-        masks.append(mask)
-    return np.concatenate([*masks, [False]])
+def at_floor(system: ModelSystem, params: VarianceParameters) -> NDArray[np.int8]:
+    """Return which parameters stand at a bound, (r,): 1 at a lower, -1 at an upper, 2 held."""
+    bounds = [
+        structure.bounds(theta, floor)
+        for structure, theta, floor in zip(
+            term_structures(system),
+            params.theta,
+            pivot_floors(system, params.sigma2),
+            strict=True,
+        )
+    ]
+    return np.concatenate([*bounds, np.zeros(1, dtype=np.int8)])
 
 
 def small_pivots(
@@ -137,7 +135,7 @@ def small_pivots(
         zip(structures, params.theta, term_scales(system), strict=True)
     ):
         pivots = structure.pivots(theta, system.dims[j])
-        for at in range(system.dims[j]):
+        for at in range(len(pivots)):
             if abs(pivots[at]) < limit * (params.sigma2 * guess[at, at]) ** 0.5:
                 found.append((j, at))
     return found

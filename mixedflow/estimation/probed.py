@@ -214,7 +214,7 @@ def component_derivatives(system: ModelSystem, params: VarianceParameters) -> Fl
         dim = system.dims[j]
         slopes = y2 * (by_term[j] @ structure.derivatives(theta, dim) @ by_term[j].T)
         places = [(a, a) for a in range(dim)]
-        if system.terms[j].structure != "diag":
+        if structure.correlated:
             places += [(a, b) for a in range(dim) for b in range(a + 1, dim)]
         for a, b in places:
             row = np.zeros(width)

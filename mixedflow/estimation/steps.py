@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 
 from mixedflow.design.types import Float
 from mixedflow.equations.system import ModelSystem
@@ -38,9 +39,9 @@ def px_em_step(evaluation: AnyEvaluation, found: AnyMoments) -> VarianceParamete
     Residuals of the expanded model: E|y - X beta|^2 - 2 alpha'h + alpha'H alpha.
     """
     system, beta = evaluation.system, evaluation.beta
-    index = _free_entries(system)
+    index, free, held = _working_entries(evaluation)
     H, h = evaluation.expanded(found, index)
-    alpha = _solve_semidefinite(H, h)
+    alpha = held + free @ _solve_semidefinite(free.T @ H @ free, free.T @ (h - H @ held))
     fixed = system.ytBy - 2.0 * system.XtBy @ beta + beta @ system.XtBX @ beta
     if found.reml:
         fixed += float(np.sum(system.XtBX * evaluation.S_inverse))
@@ -61,21 +62,33 @@ def _m_step(
             if alpha is not None:
                 F = F @ alpha[f][where, where]
             S = F @ second[f][where, where] @ F.T
-            theta[term] = structures[term].m_step(S, factor.n_levels)
+            theta[term] = structures[term].m_step(S, factor.n_levels, evaluation.params.theta[term])
     sigma2 = residual / (evaluation.precision * system.n_obs)
     check_residual_variance(sigma2, evaluation.params.sigma2)
     return VarianceParameters(tuple(theta), float(np.log(sigma2)))
 
 
-def _free_entries(system: ModelSystem) -> list[FreeEntry]:
-    """Return the free entries of the working matrices, term by term."""
+def _working_entries(evaluation: AnyEvaluation) -> tuple[list[FreeEntry], Float, Float]:
+    """Return the entries of the working matrices alpha = held + free t: (m,), (m, k) and (m,).
+
+    A term whose structure says how t enters has its own matrices, one that can be rescaled by
+    nothing keeps I; the others have every entry of their pattern free.
+    """
+    system = evaluation.system
     structures = term_structures(system)
-    return [
-        (f, where.start + int(a), where.start + int(b))
-        for f, factor in enumerate(system.factors)
-        for term, where in zip(factor.terms, factor.slices, strict=True)
-        for a, b in np.argwhere(structures[term].expansion(where.stop - where.start))
-    ]
+    index: list[FreeEntry] = []
+    blocks: list[Float] = []
+    held: list[Float] = []
+    for f, factor in enumerate(system.factors):
+        for term, where in zip(factor.terms, factor.slices, strict=True):
+            dim = where.stop - where.start
+            P = structures[term].working(evaluation.params.theta[term], dim)
+            at = np.argwhere(structures[term].expansion(dim) if len(P) else np.eye(dim))
+            index += [(f, where.start + int(a), where.start + int(b)) for a, b in at]
+            blocks.append(P[:, at[:, 0], at[:, 1]].T)
+            held.append(np.full(len(at), 0.0 if len(P) else 1.0))
+    free = np.asarray(block_diag(*blocks)) if blocks else np.empty((0, 0))
+    return index, free, np.concatenate([*held, np.empty(0)])
 
 
 def _solve_semidefinite(H: Float, h: Float) -> Float:
@@ -119,7 +132,7 @@ class NewtonStep:
     free: NDArray[np.bool_]
 
 
-def ai_step(info: Information, floored: NDArray[np.bool_]) -> NewtonStep:
+def ai_step(info: Information, bounds: NDArray[np.int8] | NDArray[np.bool_]) -> NewtonStep:
     """Return theta <- theta + H^-1 g, H made positive definite where it is not.
 
     Negative eigenvalues of the scaled H enter by their size, so the step still goes uphill.
@@ -127,10 +140,10 @@ def ai_step(info: Information, floored: NDArray[np.bool_]) -> NewtonStep:
     Parameters
     ----------
     info : score and information
-    floored : (r,), which parameters are pivots at their floor; those that the score pushes lower
-        are held, as the Kuhn-Tucker conditions say
+    bounds : (r,), 1 where a parameter stands at its lower bound and -1 at its upper; those that
+        the score pushes beyond are held, as the Kuhn-Tucker conditions say; 2 where held anyway
     """
-    free = ~(floored & (info.score <= 0))
+    free = ~((bounds != 0) & (bounds * info.score <= 0) | (bounds == 2))
     H, g = info.hessian[np.ix_(free, free)], info.score[free]
     average = np.diag(info.average)[free]
     diagonal = np.maximum(np.abs(np.diag(H)), average)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mixedflow.covariance.registry import get_structure
 from mixedflow.design.types import DesignInfo, Float, TermDesign
 
 
@@ -37,7 +38,9 @@ def variance_components(
     rows = []
     for term, matrix in zip(terms, G, strict=True):
         names = [info.factors[term.factor].columns[c] for c in term.columns]
-        rows += _of_term(term.label, names, matrix, correlated=term.structure != "diag")
+        rows += _of_term(
+            term.label, names, matrix, correlated=get_structure(term.structure).correlated
+        )
     return [*rows, VarianceComponent("Residual", "", "", sigma2, float(np.sqrt(sigma2)))]
 
 
