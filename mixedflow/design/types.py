@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedflow.covariance.residual_types import ResidualDesign
+
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
 
@@ -86,6 +88,7 @@ class DesignInfo:
     z_intercept : for each factor the index of its constant column, or None
     pilots : see :class:`Pilots`
     weighted : whether records carry known weights
+    residual : structure of R; None where rows are independent and alike
     """
 
     traits: tuple[str, ...]
@@ -95,6 +98,7 @@ class DesignInfo:
     z_intercept: tuple[int | None, ...]
     pilots: Pilots
     weighted: bool = False
+    residual: ResidualDesign | None = None
 
 
 Pieces = tuple[Any, ...]

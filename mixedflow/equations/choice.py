@@ -18,6 +18,7 @@ from mixedflow.equations.engines import (
     Engine,
     GroupedEngine,
     MakeEngine,
+    NoneEngine,
     RandomPattern,
 )
 from mixedflow.equations.iterative import (
@@ -103,7 +104,8 @@ class EnginePlan:
     @property
     def engine(self) -> type[Engine]:
         """The engine's class."""
-        return IterativeEngine if self.name == IterativeEngine.name else ENGINES[self.name]
+        others = {engine.name: engine for engine in (IterativeEngine, NoneEngine)}
+        return others.get(self.name) or ENGINES[self.name]
 
 
 def plan_engine(
@@ -128,9 +130,7 @@ def plan_engine(
         if the route asked for cannot solve the system.
     """
     if not pattern.shapes:
-        raise UnsupportedError(
-            "the formula has no random term; write at least one, such as (1 | group)"
-        )
+        return _no_random_effects(wanted)
     possible = _possible(pattern)
     if wanted == "auto":
         chosen = _cheapest(pattern, budget or machine_budget(), iterative)
@@ -143,6 +143,15 @@ def plan_engine(
     if wanted == IterativeEngine.name:
         return _plan_pcg(pattern, iterative)
     return _with_warm_start(_PLANS[wanted](pattern), pattern, iterative)
+
+
+def _no_random_effects(wanted: str) -> EnginePlan:
+    if wanted not in ("auto", NoneEngine.name):
+        raise UnsupportedError(
+            f"solver '{wanted}' solves for random effects, and the formula has no random term; write "
+            "solver='auto'"
+        )
+    return EnginePlan(NoneEngine.name, 0.0, 0.0, "there are no random effects", NoneEngine)
 
 
 def _possible(pattern: RandomPattern) -> tuple[str, ...]:

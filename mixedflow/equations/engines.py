@@ -154,6 +154,29 @@ class GroupedEngine(Engine):
         raise KeyError(key)
 
 
+class NoneEngine(Engine):
+    """No random effects: M_zz has no entries."""
+
+    name = "none"
+
+    @property
+    def logdet(self) -> float:
+        """log|M_zz| of an empty matrix."""
+        return 0.0
+
+    def solve(self, right: Parts) -> Parts:  # noqa: ARG002 - the protocol's signature
+        """Return nothing."""
+        return ()
+
+    def inverse_diagonal(self) -> Parts:
+        """Return nothing."""
+        return ()
+
+    def inverse_pairs(self, key: tuple[int, int]) -> Float:
+        """Refuse: there are no pairs."""
+        raise KeyError(key)
+
+
 class DenseEngine(Engine):
     """M_zz as one dense matrix: small systems, and the yardstick for the others."""
 

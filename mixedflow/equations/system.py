@@ -204,7 +204,10 @@ def model_system(
         if no fixed-effect column or too few rows are left.
     """
     if set(sums.keyed) != {ONLY_KEY}:
-        raise UnsupportedError("only independent or weighted residuals can be solved so far")
+        raise UnsupportedError(
+            "these sums belong to residuals with a structure; this route solves models with "
+            "independent or weighted residuals"
+        )
     part = sums.keyed[ONLY_KEY]
     lead = int(sums.constant)
     aliases = independent_columns(part.XtBX[lead:, lead:])
@@ -241,13 +244,21 @@ def pooled_system(
     n_levels : L
     trait : which response
     """
-    system = model_system(sums, terms, trait=trait)
+    system, choice = system_and_choice(sums, terms, trait=trait)
     (only,) = system.factors
     names = [field.name for field in fields(only)]
     pooled = PooledFactor(**{name: getattr(only, name) for name in names}, levels=n_levels)
+    return replace(system, factors=(pooled,)), choice
+
+
+def system_and_choice(
+    sums: CrossProducts, terms: Sequence[TermDesign], *, trait: int = 0
+) -> tuple[ModelSystem, ColumnChoice]:
+    """Return the model's sums, and what they took of those that are stored."""
+    system = model_system(sums, terms, trait=trait)
     at = system.kept + int(sums.constant)
     shift = _response(sums.info, sums.keyed[ONLY_KEY], at, trait).shift
-    return replace(system, factors=(pooled,)), ColumnChoice(at, trait, shift)
+    return system, ColumnChoice(at, trait, shift)
 
 
 def _check_rows(n_obs: int, rank: int) -> None:

@@ -13,8 +13,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixedflow.crossproducts.levels import LevelStore
 from mixedflow.design.types import Float
@@ -63,6 +65,8 @@ EM_MARGIN = 1e-4
 
 DWINDLING = 0.1
 """Relative pivot below which EM tries whether the variance is zero."""
+
+EmStep = Literal["em", "px-em"]
 
 EM_STEPS = ("em", "px-em")
 """Steps of the trace that EM's monotonicity holds for."""
@@ -144,10 +148,29 @@ class Problem:
 
     def evaluate(self, params: VarianceParameters) -> AnyEvaluation:
         """Return the likelihood at the parameters, pivots kept off zero."""
-        raised = lifted(self.system, params)
+        return self.evaluate_at(lifted(self.system, params))
+
+    def evaluate_at(self, params: VarianceParameters) -> AnyEvaluation:
+        """Return the likelihood at these very parameters."""
         if self.levels is not None:
-            return evaluate_grouped(self.system, raised, self.levels, reml=self.reml)
-        return evaluate(self.system, raised, self.engine, reml=self.reml)
+            return evaluate_grouped(self.system, params, self.levels, reml=self.reml)
+        return evaluate(self.system, params, self.engine, reml=self.reml)
+
+    def start(self) -> VarianceParameters:
+        """Return where the search begins."""
+        return start_parameters(self.system)
+
+    def information(self, evaluation: AnyEvaluation, found: AnyMoments) -> Information:
+        """Return score and information there."""
+        return information(evaluation, found)
+
+    def bounds(self, params: VarianceParameters) -> NDArray[np.int8]:
+        """Return which parameters stand at a bound; see :func:`.parameters.at_floor`."""
+        return at_floor(self.system, params)
+
+    def em(self, evaluation: AnyEvaluation, found: AnyMoments, step: EmStep) -> VarianceParameters:
+        """Return the parameters after a step of EM or PX-EM."""
+        return em_step(evaluation, found) if step == "em" else px_em_step(evaluation, found)
 
 
 def run_driver(
@@ -158,8 +181,7 @@ def run_driver(
 ) -> FitState:
     """Return the state at which the fit converged, or after its last iteration."""
     began = time.perf_counter()
-    params = start_parameters(problem.system) if start is None else start
-    evaluation = problem.evaluate(params)
+    evaluation = problem.evaluate(problem.start() if start is None else start)
     state = FitState(evaluation, (TraceRow(0, "start", evaluation.minus2ll, *_UNSEEN, 0, 0.0),))
     for iteration in range(1, problem.control.iterations(problem.method) + 1):
         found = state.evaluation.moments()
@@ -245,7 +267,7 @@ def _look(problem: Problem, state: FitState, found: AnyMoments, iteration: int |
     newton_method = problem.method in ("ai", "auto")
     if iteration is not None and not newton_method and iteration % CHECK_EVERY:
         return state
-    info = information(state.evaluation, found)
+    info = problem.information(state.evaluation, found)
     newton, look = _newton(problem, state, info)
     change = relative_size(problem.system, state.evaluation.params, newton.step)
     tolerance = problem.control.tolerance * (1.0 if newton_method else EM_MARGIN)
@@ -267,7 +289,7 @@ def _look(problem: Problem, state: FitState, found: AnyMoments, iteration: int |
 def _newton(problem: Problem, state: FitState, info: Information) -> tuple[NewtonStep, Look]:
     """Return the step by the information and the secants, its decrement the larger with or without."""
     params = state.evaluation.params
-    floored = at_floor(problem.system, params)
+    floored = problem.bounds(params)
     plain = ai_step(info, floored)
     look = Look(params.vector(), info.score, plain.decrement)
     if state.look is None or state.trace[-1].step != "ai":
@@ -285,7 +307,7 @@ def relative_size(system: ModelSystem, params: VarianceParameters, step: Float) 
         np.full(len(theta), np.sqrt(params.sigma2 * np.diag(guess).max()))
         for theta, guess in zip(params.theta, term_scales(system), strict=True)
     ]
-    floor = np.concatenate([*scales, [1.0]])
+    floor = np.concatenate([*scales, np.ones(len(params.psi) + 1)])
     floor[:-1] += np.abs(params.vector()[:-1])
     return float(np.max(np.abs(step) / floor))
 
@@ -302,7 +324,7 @@ def _move(problem: Problem, state: FitState, found: AnyMoments, iteration: int) 
     moved = _newton_move(problem, state)
     if moved is not None or problem.method == "ai":
         return moved
-    after = problem.evaluate(px_em_step(state.evaluation, found))
+    after = problem.evaluate(problem.em(state.evaluation, found, "px-em"))
     if after.minus2ll < state.evaluation.minus2ll:
         return "px-em", after, 0
     return None
@@ -317,9 +339,8 @@ def _em_move(problem: Problem, state: FitState, found: AnyMoments, iteration: in
         ahead = _extrapolated(problem, state)
         if ahead is not None:
             return "squarem", ahead, 0
-    if problem.method == "em":
-        return "em", problem.evaluate(em_step(state.evaluation, found)), 0
-    return "px-em", problem.evaluate(px_em_step(state.evaluation, found)), 0
+    step: EmStep = "em" if problem.method == "em" else "px-em"
+    return step, problem.evaluate(problem.em(state.evaluation, found, step)), 0
 
 
 def _at_zero(problem: Problem, state: FitState) -> AnyEvaluation | None:
@@ -328,7 +349,7 @@ def _at_zero(problem: Problem, state: FitState) -> AnyEvaluation | None:
     EM approaches a zero variance as O(1/t), slower than rounding lets it go on.
     """
     system, now = problem.system, state.evaluation
-    floored = at_floor(system, now.params)
+    floored = problem.bounds(now.params)
     starts = np.cumsum([0, *(len(theta) for theta in now.params.theta)])
     for term, at in small_pivots(system, now.params, DWINDLING):
         place = term_structures(system)[term].pivot_index(system.dims[term])[at]
@@ -360,7 +381,7 @@ def _newton_move(problem: Problem, state: FitState) -> Move | None:
     """Return the first of H^-1g, its half, its quarter, ... that raises the likelihood."""
     assert state.newton is not None  # noqa: S101 - Newton methods look at every iteration
     params, before = state.evaluation.params, state.evaluation.minus2ll
-    step = limited(state.newton.step)
+    step = limited(state.newton.step, params.psi_places)
     slack = _noise(state.evaluation)
     if state.newton.decrement < problem.control.tolerance:
         slack += problem.control.tolerance
@@ -375,9 +396,10 @@ def _newton_move(problem: Problem, state: FitState) -> Move | None:
     return None
 
 
-def limited(step: Float) -> Float:
-    """Return the step with log sigma2 changing by 2 at most."""
-    limited: Float = step * min(1.0, LARGEST_CHANGE / max(abs(step[-1]), 1e-300))
+def limited(step: Float, psi: slice = slice(0, 0)) -> Float:
+    """Return the step with log sigma2 changing by 2 at most, and each psi by 1."""
+    largest = max(abs(step[-1]), *(2.0 * np.abs(step[psi])), 1e-300)
+    limited: Float = step * min(1.0, LARGEST_CHANGE / largest)
     return limited
 
 

@@ -16,9 +16,11 @@ from mixedflow.crossproducts.repeated import gathered
 from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.design.types import Float, Int, TermDesign
 from mixedflow.equations.choice import EnginePlan, plan_engine
-from mixedflow.equations.engines import Parts
+from mixedflow.equations.engines import NoneEngine, Parts
 from mixedflow.equations.iterative import IterativeEngine, IterativeRoute, IterativeSettings
+from mixedflow.equations.residual_system import residual_sums
 from mixedflow.equations.system import ModelSystem, model_system
+from mixedflow.errors import UnsupportedError
 from mixedflow.estimation.boundary import settle, settle_passes, singular_terms
 from mixedflow.estimation.certificate import Certificate, SettledEvaluation, certify
 from mixedflow.estimation.control import FitControl, Method, checked_method
@@ -35,6 +37,7 @@ from mixedflow.estimation.likelihood import Evaluation, evaluate
 from mixedflow.estimation.parameters import VarianceParameters, start_parameters
 from mixedflow.estimation.probed import MonteCarloError
 from mixedflow.estimation.probing_driver import ProbedProblem, run_probed, warm_start
+from mixedflow.estimation.residual import ResidualProblem
 
 CHEAP = 1e7
 """Predicted operations of an iteration, times p, up to which a fit is polished to the last digit."""
@@ -132,6 +135,11 @@ def estimate(  # noqa: PLR0913 - the public way in
     began = time.perf_counter()
     chosen: Method = checked_method(method)
     control = FitControl() if control is None else control
+    if sums.info.residual is not None:
+        structured = residual_problem(sums, terms, reml=reml, method=chosen, control=control)
+        state = run_driver(structured, start=start, progress=progress)
+        how = _How(chosen, structured.solver, began)
+        return _estimates(settle(structured, state), state, how)
     system = model_system(sums, terms)
     plan = plan_system(system, control)
     if isinstance(plan.make, IterativeRoute):
@@ -163,6 +171,42 @@ def estimate(  # noqa: PLR0913 - the public way in
         settled = settle_passes(problem, levels, state)
         return _estimates(settled, state, _How(chosen, plan.name, began))
     return _estimates(settle(problem, state), state, _How(chosen, plan.name, began))
+
+
+def residual_problem(
+    sums: CrossProducts,
+    terms: Sequence[TermDesign],
+    *,
+    reml: bool,
+    method: Method = "auto",
+    control: FitControl | None = None,
+) -> ResidualProblem:
+    """Return the problem of a model whose residuals have a structure.
+
+    Raises
+    ------
+    UnsupportedError
+        if its equations are too large for the exact solvers.
+    """
+    control = FitControl() if control is None else control
+    residual = residual_sums(sums, terms)
+    plan = plan_system(residual.start, control)
+    if isinstance(plan.make, IterativeRoute):
+        raise UnsupportedError(
+            f"the solver '{plan.name}' is for independent or weighted residuals; residuals with a "
+            "structure need the solver 'auto', 'grouped', 'dense', 'schur' or 'sparse', and a "
+            "system that fits in memory"
+        )
+    return ResidualProblem(
+        residual.start,
+        plan.make,
+        reml,
+        method,
+        control,
+        polishing=POLISHING,
+        residual=residual,
+        solver=plan.name,
+    )
 
 
 def _near(problem: Problem, plan: EnginePlan) -> VarianceParameters | None:
@@ -243,7 +287,7 @@ def _estimates(settled: SettledEvaluation, state: FitState, how: _How) -> Estima
         u=random_effects(settled),
         minus2ll=settled.minus2ll,
         n_obs=system.n_obs,
-        n_params=system.p + sum(len(theta) for theta in params.theta) + 1,
+        n_params=system.p + len(params.vector()),
         converged=certificate.converged,
         singular=singular,
         trace=state.trace,
@@ -321,8 +365,12 @@ def evaluate_at(
 
     With the probes and the seed of ``monte_carlo`` an estimated likelihood is the same again.
     """
+    wanted = "auto" if solver == NoneEngine.name else solver
+    control = FitControl(solver=wanted)  # type: ignore[arg-type]  # checked by FitControl
+    if sums.info.residual is not None:
+        problem = residual_problem(sums, terms, reml=reml, control=control)
+        return problem.evaluate_at(params)
     system = model_system(sums, terms)
-    control = FitControl(solver=solver)  # type: ignore[arg-type]  # checked by FitControl
     if monte_carlo is not None:
         control = replace(control, mc_probes=monte_carlo.probes, mc_seed=monte_carlo.seed)
     return evaluate(system, params, plan_system(system, control).make, reml=reml)

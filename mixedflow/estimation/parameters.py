@@ -1,4 +1,4 @@
-"""The unknown variances: theta of every random term's G, and phi = log sigma2 of R.
+"""The unknown variances: theta of every random term's G, psi and phi = log sigma2 of R.
 
 Stands at "Parameters" in ``docs/algorithm.md``. While a model is fitted they are in y's stored
 scale, and an unstructured G in stored columns; results are in the user's.
@@ -6,7 +6,7 @@ scale, and an unstructured G in stored columns; results are in the user's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,16 +32,18 @@ VANISHING = 1e-13
 
 @dataclass(frozen=True, slots=True)
 class VarianceParameters:
-    """theta of every term and phi = log sigma2.
+    """theta of every term, psi and phi = log sigma2: G_j = G_j(theta_j), R = sigma2 R0(psi).
 
     Attributes
     ----------
     theta : one (n_params_j,) array a term
     phi : log of the residual variance
+    psi : parameters of R0; none where residuals are independent and alike
     """
 
     theta: tuple[Float, ...]
     phi: float
+    psi: Float = field(default_factory=lambda: np.empty(0))
 
     @property
     def sigma2(self) -> float:
@@ -49,14 +51,20 @@ class VarianceParameters:
         return float(np.exp(self.phi))
 
     def vector(self) -> Float:
-        """Return theta of all terms, then phi."""
-        return np.concatenate([*self.theta, [self.phi]])
+        """Return theta of all terms, then psi, then phi."""
+        return np.concatenate([*self.theta, self.psi, [self.phi]])
 
     def with_vector(self, values: Float) -> VarianceParameters:
         """Return the parameters that a vector in the order of :meth:`vector` holds."""
-        stops = np.cumsum([len(part) for part in self.theta])
-        parts = np.split(values[:-1], stops[:-1]) if self.theta else []
-        return VarianceParameters(tuple(parts), float(values[-1]))
+        stops = np.cumsum([len(part) for part in self.theta], dtype=np.int64)
+        *parts, psi = np.split(values[:-1], stops)
+        return VarianceParameters(tuple(parts), float(values[-1]), psi)
+
+    @property
+    def psi_places(self) -> slice:
+        """Where psi stands in the vector."""
+        first = sum(len(part) for part in self.theta)
+        return slice(first, first + len(self.psi))
 
 
 def term_structures(system: ModelSystem) -> tuple[CovarianceStructure, ...]:
@@ -112,7 +120,10 @@ def pivot_floors(system: ModelSystem, sigma2: float) -> tuple[Float, ...]:
 
 
 def at_floor(system: ModelSystem, params: VarianceParameters) -> NDArray[np.int8]:
-    """Return which parameters stand at a bound, (r,): 1 at a lower, -1 at an upper, 2 held."""
+    """Return which parameters stand at a bound, (r,): 1 at a lower, -1 at an upper, 2 held.
+
+    Of psi none does here: its bounds are its structure's.
+    """
     bounds = [
         structure.bounds(theta, floor)
         for structure, theta, floor in zip(
@@ -122,7 +133,8 @@ def at_floor(system: ModelSystem, params: VarianceParameters) -> NDArray[np.int8
             strict=True,
         )
     ]
-    return np.concatenate([*bounds, np.zeros(1, dtype=np.int8)])
+    free = np.zeros(len(params.psi) + 1, dtype=np.int8)
+    return np.concatenate([*bounds, free])
 
 
 def small_pivots(
@@ -148,7 +160,7 @@ def without_pivot(
     theta = list(params.theta)
     structure = term_structures(system)[term]
     theta[term] = structure.without_pivot(theta[term], system.dims[term], at)
-    return VarianceParameters(tuple(theta), params.phi)
+    return replace(params, theta=tuple(theta))
 
 
 def start_parameters(system: ModelSystem) -> VarianceParameters:

@@ -7,7 +7,7 @@ also regresses y on the expected working columns F alpha b and folds alpha into 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +65,7 @@ def _m_step(
             theta[term] = structures[term].m_step(S, factor.n_levels, evaluation.params.theta[term])
     sigma2 = residual / (evaluation.precision * system.n_obs)
     check_residual_variance(sigma2, evaluation.params.sigma2)
-    return VarianceParameters(tuple(theta), float(np.log(sigma2)))
+    return replace(evaluation.params, theta=tuple(theta), phi=float(np.log(sigma2)))
 
 
 def _working_entries(evaluation: AnyEvaluation) -> tuple[list[FreeEntry], Float, Float]:
@@ -167,4 +167,4 @@ def lifted(system: ModelSystem, params: VarianceParameters) -> VarianceParameter
             strict=True,
         )
     )
-    return VarianceParameters(theta, params.phi)
+    return replace(params, theta=theta)
