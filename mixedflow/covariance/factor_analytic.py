@@ -19,6 +19,9 @@ from mixedflow.errors import FormulaError, UnsupportedError
 LEAST = 0.3
 """Share of the variances that common factors have at the start, at least."""
 
+OWN = 1e-3
+"""Share of a standard deviation that a column has of its own at the start, at least."""
+
 _RANK = 1e-12
 
 
@@ -88,7 +91,8 @@ class FactorAnalytic(CovarianceStructure):
         off = guess - np.diag(np.diag(guess))
         if not off.any() or not (np.diag(guess) > 0).all():
             return first
-        return self.m_step(guess, 1, first)
+        loadings, own = self._parts(self.m_step(guess, 1, first), dim)
+        return self._packed(loadings, np.maximum(np.abs(own), OWN * np.sqrt(np.diag(guess))))
 
     def factor(self, theta: Float, dim: int) -> Float:
         """Return the Cholesky factor of G."""

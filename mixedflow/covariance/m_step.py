@@ -20,8 +20,14 @@ STEPS = 60
 
 HALVINGS = 30
 
+POLISHING = 4
+
+SINGULAR = 1e-12
+"""Share of its trace at which the smallest eigenvalue of M leaves l without a maximum."""
+
 _EIGEN_FLOOR = 1e-8
-_DECREMENT = 1e-22
+_DECREMENT = 1e-28
+_QUADRATIC = 1e-12
 
 
 class Smooth(Protocol):
@@ -52,6 +58,8 @@ def maximise(
 ) -> Float:
     """Return theta at the maximum, from the best of some starts and never below it.
 
+    Where M is singular, l has no maximum, and the best start is the answer.
+
     Parameters
     ----------
     structure : G and its derivatives
@@ -63,14 +71,28 @@ def maximise(
     values = [expected_loglik(structure.matrix(t, dim), M) for t in starts]
     best = int(np.argmax(values))
     theta, value = starts[best], values[best]
-    for _ in range(STEPS if np.isfinite(value) else 0):
+    bounded = np.linalg.eigvalsh(M)[0] > SINGULAR * np.trace(M)
+    for _ in range(STEPS if bounded and np.isfinite(value) else 0):
         step, decrement = _newton(structure, theta, M)
         if not decrement > _DECREMENT:
             break
+        if decrement < _QUADRATIC:
+            return _polished(structure, theta, M, step, decrement)
         moved = _search(structure, M, theta, step, value, keep)
         if moved is None:
             break
         theta, value = moved
+    return theta
+
+
+def _polished(structure: Smooth, theta: Float, M: Float, step: Float, decrement: float) -> Float:
+    """Return the end of full steps that cut the decrement: l itself no longer tells them apart."""
+    for _ in range(POLISHING):
+        trial = theta + step
+        again, left = _newton(structure, trial, M)
+        if not left < 0.25 * decrement:
+            break
+        theta, step, decrement = trial, again, left
     return theta
 
 

@@ -22,6 +22,8 @@ _FELT = 1e7
 
 _AT_LIMIT = 1e-6
 
+_INNER = 2.0
+
 
 class CorrelatedColumns(CovarianceStructure):
     """G = D C(psi) D with q standard deviations; with one, D = s I, where not heterogeneous."""
@@ -100,8 +102,10 @@ class CorrelatedColumns(CovarianceStructure):
         if self.closed_form or not (np.diag(M) > 0).all():
             return first
         unit = np.sqrt(np.diag(M)) if self.heterogeneous else np.full(len(M), first[0])
-        starts = [self._rescaled(t, 1.0 / unit) for t in (first, near) if t is not None]
         count = self._n_sd(len(M))
+        inner = first.copy()
+        inner[count:] = np.clip(0.7 * first[count:], -_INNER, _INNER)
+        starts = [self._rescaled(t, 1.0 / unit) for t in (first, inner, near) if t is not None]
 
         def kept(theta: Float) -> Float:
             psi = np.clip(theta[count:], -LIMIT, LIMIT)
@@ -133,7 +137,7 @@ class CorrelatedColumns(CovarianceStructure):
         felt = felt / np.sqrt(np.outer(floor, floor))
         at_limit = np.abs(psi) >= LIMIT - _AT_LIMIT
         out[count:] = np.where(at_limit, -np.sign(psi), 0).astype(np.int8)
-        unfelt = felt.reshape(len(psi), -1).max(axis=1, initial=0.0) < _FELT
+        unfelt = felt.max(axis=(1, 2), initial=0.0) < _FELT
         out[count:][unfelt & ~at_limit] = 2
         return out
 

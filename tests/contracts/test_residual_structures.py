@@ -260,7 +260,7 @@ def test_an_entry_point_adds_a_residual_structure(monkeypatch):
 
         return Twin
 
-    point = SimpleNamespace(load=load)
+    point = SimpleNamespace(name="twin", load=load)
     groups = {"mixedflow.residual": [point]}
     monkeypatch.setattr(registry, "entry_points", lambda group: groups.get(group, []))
     assert get_residual("twin").title == "first-order autoregressive"

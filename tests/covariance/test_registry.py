@@ -30,7 +30,7 @@ def test_an_entry_point_adds_a_structure(monkeypatch):
 
         return Twin
 
-    point = SimpleNamespace(load=load)
+    point = SimpleNamespace(name="twin", load=load)
     monkeypatch.setattr(
         registry, "entry_points", lambda group: [point] if "covariance" in group else []
     )
