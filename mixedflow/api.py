@@ -85,11 +85,11 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
             levels={name: tuple(values) for name, values in (levels or {}).items()},
             types=types,
             missing=missing if missing != "drop" else None,
-            residual=residual,
             relationship=relationship,
         )
         with limited_threads(control.threads if control else 1):
-            return fit_sums(formula, condensed, FitRequest(reml, method, control))
+            request = FitRequest(reml, method, control)
+            return fit_sums(formula, condensed, request, None if residual == "iid" else residual)
     spec = make_spec(
         formula,
         weights=weights,

@@ -40,6 +40,7 @@ def condense(  # noqa: PLR0913 - everything that condensing can be told
     levels: Mapping[str, Sequence[Any]] | None = None,
     types: Mapping[str, str] | None = None,
     missing: str = "drop",
+    residual: str = "iid",
     by_group: str | None = None,
     runner: Runner | None = None,
 ) -> Condensed:
@@ -52,7 +53,7 @@ def condense(  # noqa: PLR0913 - everything that condensing can be told
     path : folder to store the sums in; :func:`load_crossproducts` reads it
     schema : levels and pilots that others condense with too, from :func:`learn_schema` or
         :func:`merge_schemas`, or their folder; learned from the data without it
-    weights, levels, types, missing : as for :func:`mixedflow.fit`
+    weights, levels, types, missing, residual : as for :func:`mixedflow.fit`
     by_group : grouping factor of which every level's own [X y]'B[X y] is kept, so that groups can be
         left out or drawn again; (p + 1)(p + 2) / 2 numbers a level
     runner : where partitions are condensed; this process unless said otherwise
@@ -62,7 +63,12 @@ def condense(  # noqa: PLR0913 - everything that condensing can be told
     MixedflowError
         one sentence on what is wrong with formula, data or options.
     """
-    described, source = _opened(spec, data, (weights, levels, types, missing))
+    described, source = _opened(spec, data, (weights, levels, types, missing, residual))
+    if by_group is not None and described.residual != "iid":
+        raise UnsupportedError(
+            f"by_group='{by_group}' keeps sums of groups for residual='iid' only, not for "
+            f"residual='{described.residual}'; leave one of them out"
+        )
     if path is not None:
         check_folder(path, OWN_FILES)
     common = None if schema is None else _schema_of(schema)
@@ -97,6 +103,7 @@ def learn_schema(  # noqa: PLR0913 - everything that the schema depends on
     levels: Mapping[str, Sequence[Any]] | None = None,
     types: Mapping[str, str] | None = None,
     missing: str = "drop",
+    residual: str = "iid",
     runner: Runner | None = None,
 ) -> SharedSchema:
     """Return what the columns of a model depend on besides the rows: counts, moments, levels.
@@ -107,10 +114,10 @@ def learn_schema(  # noqa: PLR0913 - everything that the schema depends on
 
     Parameters
     ----------
-    spec, data, weights, levels, types, missing, runner : as for :func:`condense`
+    spec, data, weights, levels, types, missing, residual, runner : as for :func:`condense`
     path : folder to store it in, for :func:`merge_schemas` elsewhere
     """
-    described, source = _opened(spec, data, (weights, levels, types, missing))
+    described, source = _opened(spec, data, (weights, levels, types, missing, residual))
     if path is not None:
         check_folder(path, SHARED_FILES)
     runner = runner or own_runner(source.n_partitions, usable_cores())
@@ -140,25 +147,28 @@ def merge_schemas(
     return merged
 
 
-def fit_sums(formula: str, condensed: Condensed, request: FitRequest) -> FitResult:
+def fit_sums(
+    formula: str, condensed: Condensed, request: FitRequest, residual: str | None = None
+) -> FitResult:
     """Return the fit of a model whose columns are among those of condensed data.
+
+    Parameters
+    ----------
+    formula : of the model
+    condensed : the sums
+    request : REML or ML, method, settings
+    residual : residual structure that shares the sums; that of the sums without it
 
     Raises
     ------
     FormulaError
         naming what the model has that was not condensed.
     """
-    require_random_term(make_spec(formula))
+    require_random_term(make_spec(formula, residual=residual or condensed.spec.residual))
     if not condensed.n_obs:
         raise DataError("no rows are left in these sums, so there is nothing to fit")
-    chosen = condensed.submodel(formula)
-    info = chosen.sums.info
-    stored = zip(
-        info.factors,
-        zip(*(p.factors for p in chosen.sums.keyed.values()), strict=True),
-        strict=True,
-    )
-    if any(len(part.levels) < factor.n_levels for factor, parts in stored for part in parts):
+    chosen = condensed.submodel(formula, residual)
+    if chosen.sums.lacks_levels:
         chosen = chosen.compact()
     check_factors(chosen.spec, chosen.schema)
     rows = RowSource(f"sums of {condensed.schema.source}")
@@ -181,7 +191,6 @@ def check_options(condensed: Condensed, **options: Any) -> None:
         "weights": spec.weights,
         "levels": dict(spec.levels),
         "missing": spec.missing,
-        "residual": spec.residual,
     }
     for name, value in options.items():
         if value and value != own.get(name):
@@ -192,19 +201,22 @@ def check_options(condensed: Condensed, **options: Any) -> None:
 
 
 def _opened(
-    spec: ModelSpec | str, data: Any, options: tuple[Any, Any, Any, str]
+    spec: ModelSpec | str, data: Any, options: tuple[Any, Any, Any, str, str]
 ) -> tuple[ModelSpec, Source]:
     """Return the model's description and the rows."""
-    weights, levels, types, missing = options
+    weights, levels, types, missing, residual = options
     if isinstance(spec, ModelSpec):
-        if weights is not None or levels is not None or missing != "drop":
+        changed = weights is not None or levels is not None or missing != "drop"
+        if changed or residual != "iid":
             raise ConfigError(
-                "weights, levels and missing are part of the description that was given; name them "
-                "in make_spec()"
+                "weights, levels, missing and residual are part of the description that was given; "
+                "name them in make_spec()"
             )
         described = spec
     else:
-        described = make_spec(spec, weights=weights, levels=levels, missing=missing)
+        described = make_spec(
+            spec, weights=weights, levels=levels, missing=missing, residual=residual
+        )
     require_random_term(described)
     declared = {name: list(values) for name, values in described.levels.items()}
     return described, open_source(data, types=types, levels=declared or levels)

@@ -23,6 +23,7 @@ from mixedflow.crossproducts.work import (
     Split,
 )
 from mixedflow.design.types import DesignBlock, DesignColumns, DesignInfo, Float, Int
+from mixedflow.errors import UnsupportedError
 
 COMPILE_ABOVE = 1_500_000
 """Numbers in X, y and Z above which the compiled kernel pays for its start (0.4 s and 90 MB)."""
@@ -51,6 +52,7 @@ def condense_block(
         rows_in=block.rows_in,
         missing=block.missing,
         coded=block.coded,
+        pattern=block.pattern,
     )
     return condense_columns(columns, info, kernel=kernel, by_group=by_group)
 
@@ -76,6 +78,12 @@ def condense_columns(
     CrossProducts
         of the stored columns ``(column - shift) / scale`` (DESIGN 3.1, "Shift first").
     """
+    if info.residual is not None:
+        from mixedflow.crossproducts.coded import written_out
+        from mixedflow.crossproducts.patterned import condense_patterned
+
+        _check_by_group(by_group)
+        return condense_patterned(written_out(columns), info, kernel=kernel)
     if columns.coded:
         from mixedflow.crossproducts.coded import condense_coded, written_out
 
@@ -102,6 +110,13 @@ def condense_columns(
         pairs={key: pair.sums() for key, pair in work.pairs.items()},
     )
     return CrossProducts(info, {ONLY_KEY: sums}, columns.rows_in, dict(columns.missing))
+
+
+def _check_by_group(by_group: int | None) -> None:
+    if by_group is not None:
+        raise UnsupportedError(
+            "sums are kept by group (by_group=...) for residual='iid' only; leave one of them out"
+        )
 
 
 class _Work:

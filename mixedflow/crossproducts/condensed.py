@@ -172,8 +172,13 @@ class Condensed:
         sums = self.sums.rebase(pilots)
         return replace(self, schema=replace(self.schema, pilots=pilots), sums=sums)
 
-    def submodel(self, formula: str) -> Condensed:
+    def submodel(self, formula: str, residual: str | None = None) -> Condensed:
         """Return the sums of a model whose columns are among these.
+
+        Parameters
+        ----------
+        formula : of the smaller model
+        residual : its residual structure, one that shares these sums; this one's without it
 
         Raises
         ------
@@ -182,7 +187,7 @@ class Condensed:
         """
         from mixedflow.crossproducts.submodel import submodel
 
-        return submodel(self, formula)
+        return submodel(self, formula, residual)
 
     def compact(self) -> Condensed:
         """Return the same sums without levels that no row has, as a shared schema may bring them."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from mixedflow.crossproducts.condensed import Condensed
 from mixedflow.crossproducts.storage import load_crossproducts, save_crossproducts
+from mixedflow.crossproducts.types import same_positions
 from mixedflow.data.atomic import atomic_folder, atomic_write_text
 from mixedflow.design.encode import Encoder
 from mixedflow.design.schema import Schema
@@ -92,7 +93,8 @@ def read_design(folder: Path) -> tuple[Condensed, dict[str, Any]]:
         described = Encoder(spec, schema).info
     except (MixedflowError, KeyError, TypeError, AttributeError) as error:
         raise StoredFileError(f"'{folder}' is damaged: {error}; condense the data again") from error
-    if (described.x_columns, described.factors) != (sums.info.x_columns, sums.info.factors):
+    same = (described.x_columns, described.factors) == (sums.info.x_columns, sums.info.factors)
+    if not same or not same_positions(described.residual, sums.info.residual):
         raise StoredFileError(
             f"'{folder}' holds sums of other columns than its schema describes; condense the data"
             " again"

@@ -22,6 +22,7 @@ from mixedflow.crossproducts.types import (
 )
 from mixedflow.data.atomic import atomic_folder
 from mixedflow.data.fingerprint import sha256_of_file
+from mixedflow.design.stored import residual_from_json, residual_to_json
 from mixedflow.design.types import DesignInfo, FactorDesign, Pilots
 from mixedflow.errors import StoredFileError, listing
 
@@ -186,6 +187,7 @@ def info_to_json(info: DesignInfo) -> dict[str, Any]:
             }
             for f in info.factors
         ],
+        **({} if info.residual is None else {"residual": residual_to_json(info.residual)}),
     }
 
 
@@ -212,4 +214,5 @@ def info_from_json(data: dict[str, Any], arrays: dict[str, Any]) -> DesignInfo:
         tuple(data["z_intercept"]),
         pilots,
         data["weighted"],
+        residual_from_json(data["residual"]) if "residual" in data else None,
     )

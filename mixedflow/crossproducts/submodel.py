@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixedflow.crossproducts.linear import mapped
+from mixedflow.crossproducts.types import with_structure
 from mixedflow.design.columns import Column
 from mixedflow.design.encode import Encoder
 from mixedflow.design.plan import DesignPlan, plan_design
+from mixedflow.design.residual import parse_residual
 from mixedflow.design.schema import Schema
-from mixedflow.design.spec import ModelSpec, make_spec
+from mixedflow.design.spec import ModelSpec, make_spec, residual_columns
 from mixedflow.design.types import Float, Int, Pilots
-from mixedflow.errors import FormulaError, did_you_mean, listing
+from mixedflow.errors import FormulaError, UnsupportedError, did_you_mean, listing
 
 if TYPE_CHECKING:
     from mixedflow.crossproducts.condensed import Condensed
@@ -42,15 +44,22 @@ class _Chosen:
     scale: Float
 
 
-def submodel(whole: Condensed, formula: str) -> Condensed:
+def submodel(whole: Condensed, formula: str, residual: str | None = None) -> Condensed:
     """Return the sums of a model whose columns are among those of ``whole``.
+
+    Parameters
+    ----------
+    whole : condensed data
+    formula : of the smaller model
+    residual : its residual structure, one that shares the sums; that of ``whole`` without it
 
     Raises
     ------
     FormulaError
         naming what the model has that is not there.
     """
-    spec = _spec_of(whole.spec, formula)
+    spec = _spec_of(whole.spec, formula, residual)
+    whole = replace(whole, sums=with_structure(whole.sums, spec.parsed_residual.structure))
     if spec.design_key(whole.schema.kinds) == whole.schema.design_key:
         return replace(whole, spec=spec)
     _check_expressions(whole.spec, spec)
@@ -85,7 +94,7 @@ def submodel(whole: Condensed, formula: str) -> Condensed:
     return replace(whole, spec=spec, schema=schema, sums=sums)
 
 
-def _spec_of(whole: ModelSpec, formula: str) -> ModelSpec:
+def _spec_of(whole: ModelSpec, formula: str, residual: str | None) -> ModelSpec:
     """Return the model with the weights, levels and missing rows that the sums were made with."""
     bare = make_spec(formula)
     for what, ours, theirs in (
@@ -97,6 +106,12 @@ def _spec_of(whole: ModelSpec, formula: str) -> ModelSpec:
                 f"the {what} of '{formula}' is {ours or 'none'}, but that of the condensed "
                 f"'{whole.formula}' is {theirs or 'none'}"
             )
+    structure = parse_residual(residual or whole.residual)
+    if structure.design != whole.parsed_residual.design:
+        raise UnsupportedError(
+            f"residual='{residual}' cannot be fitted from sums condensed with "
+            f"residual='{whole.residual}': it needs other sums of the rows; condense them again"
+        )
     missing = [name for name in bare.variables if name not in whole.variables]
     if missing:
         raise FormulaError(
@@ -110,7 +125,7 @@ def _spec_of(whole: ModelSpec, formula: str) -> ModelSpec:
         weights=whole.weights,
         levels={**levels, **bare.levels},
         missing=whole.missing,
-        residual=whole.residual,
+        residual=str(structure),
     )
 
 
@@ -217,12 +232,14 @@ def _schema_of(schema: Schema, spec: ModelSpec, pilots: Pilots) -> Schema:
     """Return what the smaller model needs of a schema."""
     names = set(spec.variables)
     free = names - set(spec.bare_variables) - set(spec.numeric_variables)
+    free -= set(spec.parsed_residual.variables)
     kinds = {
         name: "categorical" if name in free else kind
         for name, kind in schema.kinds.items()
         if name in names
     }
     leveled = {*spec.level_variables, *(n for n in spec.bare_variables if kinds[n] != "numeric")}
+    leveled |= set(residual_columns(spec))
     factors = tuple((factor.name, factor.variables) for factor in spec.parsed.factors)
     return replace(
         schema,

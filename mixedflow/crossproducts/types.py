@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from mixedflow.covariance.residual_types import ResidualDesign, SumKey
 from mixedflow.design.types import DesignInfo, Float, Int, Pilots
 from mixedflow.errors import DataError
-
-SumKey = tuple[int, int]
-"""(observation pattern, basis element)."""
 
 ONLY_KEY: SumKey = (0, 0)
 """The key of independent residuals: one pattern, one basis element."""
@@ -122,8 +120,24 @@ class CrossProducts:
     @property
     def n_obs(self) -> int:
         """Rows in the sums."""
-        patterns = {pattern: sums.n_obs for (pattern, _), sums in self.keyed.items()}
-        return sum(patterns.values())
+        patterns: dict[int, tuple[int, int]] = {}
+        for (pattern, element), sums in self.keyed.items():
+            lowest = patterns.get(pattern)
+            if lowest is None or element < lowest[0]:
+                patterns[pattern] = (element, sums.n_obs)
+        return sum(n for _, n in patterns.values())
+
+    @property
+    def lacks_levels(self) -> bool:
+        """Whether a level of a grouping factor has no rows."""
+        parts = list(self.keyed.values())
+        for f, factor in enumerate(self.info.factors):
+            seen = np.zeros(factor.n_levels, dtype=bool)
+            for part in parts:
+                seen[part.factors[f].levels] = True
+            if not seen.all():
+                return True
+        return False
 
     @property
     def constant(self) -> bool:
@@ -135,7 +149,7 @@ class CrossProducts:
         check_same_columns(self.info, other.info, "added")
         keys = sorted(set(self.keyed) | set(other.keyed))
         return CrossProducts(
-            info=self.info,
+            info=_larger(self.info, other.info),
             keyed={key: _add_optional(self.keyed.get(key), other.keyed.get(key)) for key in keys},
             rows_in=self.rows_in + other.rows_in,
             missing=_add_counts(self.missing, other.missing),
@@ -173,7 +187,22 @@ def same_columns(a: DesignInfo, b: DesignInfo) -> bool:
         b.factors,
         b.weighted,
     )
-    return names and same_pilots(a.pilots, b.pilots)
+    return names and same_positions(a.residual, b.residual) and same_pilots(a.pilots, b.pilots)
+
+
+def with_structure(sums: CrossProducts, structure: str) -> CrossProducts:
+    """Return the same sums for another residual structure of their basis."""
+    info = sums.info
+    if info.residual is None or info.residual.structure == structure:
+        return sums
+    return replace(sums, info=replace(info, residual=replace(info.residual, structure=structure)))
+
+
+def same_positions(a: ResidualDesign | None, b: ResidualDesign | None) -> bool:
+    """Whether sums are keyed alike; structures that share a basis share the sums."""
+    if a is None or b is None:
+        return a is b
+    return replace(a, structure=b.structure, largest=b.largest) == b
 
 
 def same_pilots(a: Pilots, b: Pilots) -> bool:
@@ -186,6 +215,13 @@ def same_pilots(a: Pilots, b: Pilots) -> bool:
 
 def _pilot_arrays(p: Pilots) -> list[Float]:
     return [p.x_shift, p.x_scale, p.y_shift, p.y_scale, *p.z_shift, *p.z_scale]
+
+
+def _larger(a: DesignInfo, b: DesignInfo) -> DesignInfo:
+    """Return the design of both; of R the largest group counts."""
+    if a.residual is None or b.residual is None or a.residual.largest >= b.residual.largest:
+        return a
+    return replace(a, residual=replace(a.residual, largest=b.residual.largest))
 
 
 def _add_counts(a: Mapping[str, int], b: Mapping[str, int]) -> dict[str, int]:

@@ -39,7 +39,7 @@ class FactorWork:
     ) -> None:
         self.codes, self.columns, self.inside = codes, columns, among.inside
         self.n_levels = n_levels
-        self.levels, self.local = _local_levels(codes, n_levels)
+        self.levels, self.local = local_levels(codes, n_levels)
         m, Q = len(self.levels), len(columns)
         extra = Q if among.inside is None else 0
         self.products = np.zeros((m, Q, extra + among.width))
@@ -85,7 +85,7 @@ class GroupWork:
         return GroupSums(n_obs, logs, self.XYtBXY)
 
 
-def _local_levels(codes: Int, n_levels: int) -> tuple[Int, Int]:
+def local_levels(codes: Int, n_levels: int) -> tuple[Int, Int]:
     """Return the levels that occur, increasing, and each row's index among them."""
     if n_levels <= 4 * len(codes) + 1024:
         counts = np.bincount(codes, minlength=n_levels)

@@ -6,17 +6,20 @@ Stands at "Rows become columns" in ``docs/algorithm.md``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
+from mixedflow.covariance.residual_types import ResidualDesign
 from mixedflow.design.arrow import Mask, PartitionPlace, as_arrow, not_numbers, storage_kind
 from mixedflow.design.coded import CodedTerm, multiplier, plan_coded
 from mixedflow.design.columns import Column, Rows
 from mixedflow.design.learn import chosen_columns, complete_rows
 from mixedflow.design.levels import LevelIndex, LevelSet, combined_key
 from mixedflow.design.plan import DesignPlan, plan_design
+from mixedflow.design.positions import PatternEncoder
 from mixedflow.design.safety import Expression
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec, check_columns
@@ -28,6 +31,7 @@ from mixedflow.design.types import (
     FactorDesign,
     Float,
     Int,
+    RowPatterns,
     TermDesign,
 )
 from mixedflow.errors import (
@@ -62,6 +66,11 @@ class Encoder:
         self._coded = plan_coded(self._plan.x, self._learned)
         self._indices = {name: LevelIndex(levels) for name, levels in schema.levels.items()}
         self._keys = {n: LevelIndex(LevelSet("int", k)) for n, k in schema.keys.items()}
+        self._patterns = (
+            None
+            if schema.residual is None
+            else PatternEncoder(spec, schema.residual, schema.levels, self._indices)
+        )
         self.info: DesignInfo = self._design_info()
         self.terms: tuple[TermDesign, ...] = self._term_designs()
 
@@ -80,7 +89,13 @@ class Encoder:
             z_intercept=tuple(_constant(columns) for columns in self._plan.z),
             pilots=self.schema.pilots,
             weighted=self.spec.weights is not None,
+            residual=self._residual_design(),
         )
+
+    def _residual_design(self) -> ResidualDesign | None:
+        found = self.schema.residual
+        structure = self.spec.parsed_residual.structure
+        return None if found is None else replace(found.design, structure=structure)
 
     def _term_designs(self) -> tuple[TermDesign, ...]:
         plan: DesignPlan = self._plan
@@ -133,6 +148,7 @@ class Encoder:
             kept=kept,
             missing=missing,
             coded=tuple(self._checked(term, check) for term in self._coded.terms),
+            pattern=self._pattern(check) if response else None,
         )
 
     def columns(
@@ -157,7 +173,13 @@ class Encoder:
             rows_in=table.num_rows,
             missing=missing,
             coded=tuple(term.of(check.rows) for term in self._coded.terms),
+            pattern=self._pattern(check),
         )
+
+    def _pattern(self, check: _Check) -> RowPatterns | None:
+        if self._patterns is None:
+            return None
+        return self._patterns.rows(check.rows.table, check.positions, check.place)
 
     def _opened(
         self,

@@ -27,6 +27,8 @@ from mixedflow.design.evaluate import State, evaluate, stateful_calls
 from mixedflow.design.functions import FUNCTIONS
 from mixedflow.design.levels import LevelSet, observed_levels, unique_rows
 from mixedflow.design.moments import Moments, PowerSums, moments_of, power_sums
+from mixedflow.design.positions import largest_group
+from mixedflow.design.residual import stratum_name
 from mixedflow.design.safety import Call, Expression
 from mixedflow.design.sketch import DistinctSketch, distinct_sketch, few_distinct, row_sample
 from mixedflow.design.spec import ModelSpec, check_columns
@@ -59,6 +61,9 @@ def summarize_partition(
     pairs = {
         f.name: _pairs(complete, f.variables) for f in spec.parsed.factors if len(f.variables) > 1
     }
+    residual = spec.parsed_residual
+    if len(residual.strata) > 1:
+        pairs[stratum_name(residual.strata)] = _pairs(complete, residual.strata)
     return PartitionSummary(
         place.source,
         table.num_rows,
@@ -71,6 +76,7 @@ def summarize_partition(
         pairs,
         learner.wrong,
         row_sample(complete, positions + place.row_offset),
+        largest_group(complete, residual.group) if residual.needs_largest else 0,
     )
 
 
@@ -135,7 +141,8 @@ def _pairs(table: pa.Table, variables: tuple[str, ...]) -> pa.Table:
 def _levels(
     spec: ModelSpec, table: pa.Table, columns: Mapping[str, ColumnSummary]
 ) -> dict[str, LevelSet]:
-    words = [n for n in spec.bare_variables if columns[n].kind in ("text", "category")]
+    either = (*spec.bare_variables, spec.parsed_residual.position)
+    words = [n for n in either if n is not None and columns[n].kind in ("text", "category")]
     names = dict.fromkeys((*spec.level_variables, *words))
     return {name: observed_levels(table.column(name)) for name in names}
 

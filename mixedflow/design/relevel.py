@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from mixedflow.design.arrow import as_arrow
 from mixedflow.design.levels import LevelIndex, LevelSet, combined_key, split_key
+from mixedflow.design.positions import ResidualSchema
 from mixedflow.design.schema import Schema, dropped_rows
-from mixedflow.design.spec import ModelSpec
+from mixedflow.design.spec import ModelSpec, residual_columns
 from mixedflow.design.types import Int
 from mixedflow.errors import DataError, UnsupportedError, listing
 
@@ -27,7 +28,8 @@ Relevelled = tuple[Schema, list[Int]]
 def coded_columns(spec: ModelSpec, schema: Schema) -> set[str]:
     """Return the data columns whose levels are columns of X or Z."""
     learned = schema.learned
-    return {e.names[0] for e in spec.linear_expressions if learned.is_category(e)}
+    columns = {e.names[0] for e in spec.linear_expressions if learned.is_category(e)}
+    return columns | (set(residual_columns(spec)) & set(schema.levels))
 
 
 def with_counts(schema: Schema, rows_in: int, rows_used: int, missing: Mapping[str, int]) -> Schema:
@@ -116,7 +118,27 @@ def unite_levels(spec: ModelSpec, a: Schema, b: Schema) -> tuple[Schema, list[In
         for name, (low, high) in a.ranges.items()
         if name in b.ranges
     }
-    return replace(a, levels=levels, keys=keys, ranges=ranges), codes[0], codes[1]
+    united = replace(
+        a,
+        levels=levels,
+        keys=keys,
+        ranges=ranges,
+        residual=_united_residual(a.residual, b.residual),
+    )
+    return united, codes[0], codes[1]
+
+
+def _united_residual(a: ResidualSchema | None, b: ResidualSchema | None) -> ResidualSchema | None:
+    if a is None or b is None:
+        return a
+    if (a.design.positions, a.design.strata) != (b.design.positions, b.design.strata):
+        raise DataError(
+            f"the residual structure has the positions {listing(a.design.positions)} and strata "
+            f"{listing(a.design.strata)} in one and {listing(b.design.positions)} and "
+            f"{listing(b.design.strata)} in the other; condense both with one schema"
+        )
+    largest = max(a.design.largest, b.design.largest)
+    return replace(a, design=replace(a.design, largest=largest))
 
 
 def _united(spec: ModelSpec, name: str, a: LevelSet, b: LevelSet) -> LevelSet:

@@ -17,6 +17,7 @@ from mixedflow.design.columns import Learned
 from mixedflow.design.evaluate import State, stateful_calls
 from mixedflow.design.levels import LevelIndex, LevelSet, combined_key, split_key
 from mixedflow.design.pilots import learn_pilots
+from mixedflow.design.positions import ResidualSchema, residual_schema
 from mixedflow.design.spec import ModelSpec
 from mixedflow.design.summary import PartitionSummary
 from mixedflow.design.transforms import (
@@ -47,6 +48,7 @@ class Schema:
     ranges : least and greatest value of the numeric columns
     pilots : shift and scale of every column
     messages : what the user should know
+    residual : positions and strata of R; None where rows are independent and alike
     """
 
     design_key: str
@@ -62,6 +64,7 @@ class Schema:
     ranges: Mapping[str, tuple[float, float]]
     pilots: Pilots
     messages: tuple[str, ...] = field(default=())
+    residual: ResidualSchema | None = None
 
     @property
     def learned(self) -> Learned:
@@ -138,6 +141,7 @@ def _assembled(spec: ModelSpec, summary: PartitionSummary) -> Schema:
         ranges={n: (m.low, m.high) for n, m in summary.moments.items()},
         pilots=_no_pilots(),
         messages=(*dropped_rows(summary.rows_in, summary.rows_used, missing), *messages),
+        residual=residual_schema(spec, summary, levels),
     )
 
 
@@ -149,7 +153,7 @@ def _no_pilots() -> Pilots:
 def _kinds(spec: ModelSpec, summary: PartitionSummary) -> dict[str, str]:
     """Category or number, by column; behind a bar and in C() anything is a category."""
     kinds = dict.fromkeys(spec.variables, "numeric")
-    for name in summary.levels:
+    for name in dict.fromkeys((*summary.levels, *spec.parsed_residual.group)):
         stored = summary.columns[name].kind
         free = name not in spec.bare_variables and name not in spec.numeric_variables
         if free or name in spec.levels or stored in ("text", "category"):

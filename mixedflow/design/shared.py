@@ -160,6 +160,7 @@ def _to_json(shared: SharedSchema, folder: Path) -> dict[str, Any]:
             for k, (name, levels) in enumerate(summary.levels.items())
         },
         "pairs": list(summary.pairs),
+        **({"largest": summary.largest} if summary.largest else {}),
     }
 
 
@@ -223,4 +224,5 @@ def _summary_from(content: Mapping[str, Any], folder: Path) -> PartitionSummary:
             name: pq.read_table(folder / f"pairs-{k}.parquet")
             for k, name in enumerate(content["pairs"])
         },
+        largest=int(content.get("largest", 0)),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from mixedflow.design.formula import ParsedFormula, RandomTerm, Term, parse_formula
+from mixedflow.design.residual import ParsedResidual, parse_residual
 from mixedflow.design.safety import Expression, take_apart
 from mixedflow.errors import ConfigError, FormulaError, UnsupportedError, did_you_mean, listing
 
@@ -45,6 +46,11 @@ class ModelSpec:
         return parse_formula(self.formula)
 
     @property
+    def parsed_residual(self) -> ParsedResidual:
+        """The residual structure taken apart."""
+        return parse_residual(self.residual)
+
+    @property
     def linear_expressions(self) -> tuple[Expression, ...]:
         """The distinct expressions of X and Z."""
         parts = (self.parsed.fixed, *(term.lhs for term in self.parsed.random))
@@ -60,7 +66,7 @@ class ModelSpec:
     @property
     def variables(self) -> tuple[str, ...]:
         """All data columns that the model reads, the response first."""
-        last = (self.weights,) if self.weights else ()
+        last = ((self.weights,) if self.weights else ()) + self.parsed_residual.variables
         return tuple(dict.fromkeys((*self.parsed.response.names, *self.predictors, *last)))
 
     @property
@@ -83,6 +89,7 @@ class ModelSpec:
         names = [e.names[0] for e in self.linear_expressions if e.kind == "contrast"]
         names += [n for factor in self.parsed.factors for n in factor.variables]
         names += [n for n in self.bare_variables if n in self.levels]
+        names += residual_levels(self)
         return tuple(dict.fromkeys(names))
 
     def z_terms(self) -> dict[str, tuple[Term, ...]]:
@@ -112,7 +119,7 @@ class ModelSpec:
             "categories": categories,
             "weights": self.weights,
             "missing": self.missing,
-            "residual": self.residual,
+            "residual": self.parsed_residual.design,
             "levels": {n: list(v) for n, v in sorted(self.levels.items()) if n in self.variables},
         }
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
@@ -134,6 +141,21 @@ class ModelSpec:
             "levels": {name: list(values) for name, values in self.levels.items()},
             "residual": self.residual,
         }
+
+
+def residual_levels(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the columns of R whose levels count: strata, and positions that are not numbers."""
+    residual = spec.parsed_residual
+    position = [] if residual.position is None else [residual.position]
+    if residual.basis == "gaps":
+        position = [name for name in position if name in spec.levels]
+    return (*position, *residual.strata)
+
+
+def residual_columns(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the columns of positions and strata, whose levels stand in the keys of sums."""
+    residual = spec.parsed_residual
+    return (*((residual.position,) if residual.position else ()), *residual.strata)
 
 
 def spec_from_json(content: Mapping[str, Any]) -> ModelSpec:
@@ -165,8 +187,7 @@ def make_spec(
         raise ConfigError(
             f"missing='{missing}' is not a policy{near}; allowed are 'drop', 'error'."
         )
-    if residual != "iid":
-        raise UnsupportedError(f"The residual structure '{residual}' is not offered; use 'iid'.")
+    structure = parse_residual(residual)
     if relationship is not None:
         raise UnsupportedError("A relationship between the levels of a factor is not offered.")
     if weights is not None and str(weights).strip() == "":
@@ -175,7 +196,7 @@ def make_spec(
     for name, values in _levels_in_formula(parsed).items():
         if declared.setdefault(name, values) != values:
             raise FormulaError(f"The levels of '{name}' are declared twice and differently.")
-    spec = ModelSpec(formula, weights, missing, declared, residual)  # type: ignore[arg-type]
+    spec = ModelSpec(formula, weights, missing, declared, str(structure))  # type: ignore[arg-type]
     _check_roles(spec)
     return spec
 
@@ -217,6 +238,10 @@ def _check_roles(spec: ModelSpec) -> None:
         )
     if spec.weights in response.names:
         raise FormulaError(f"The column '{spec.weights}' is both the response and the weights.")
+    for name in spec.parsed_residual.variables:
+        if name in response.names or name == spec.weights:
+            what = "the weights" if name == spec.weights else "the response"
+            raise FormulaError(f"The column '{name}' is both {what} and in '{spec.residual}'.")
 
 
 def check_columns(spec: ModelSpec, columns: Iterable[str], source: str = "the data") -> None:
@@ -226,15 +251,18 @@ def check_columns(spec: ModelSpec, columns: Iterable[str], source: str = "the da
         if name in available:
             continue
         what = "weights column" if name == spec.weights else "column"
+        what = f"{what} '{name}' of "
+        own = name in spec.parsed_residual.variables and name not in spec.predictors
+        what += f"residual='{spec.residual}'" if own else "the model"
         raise FormulaError(
-            f"The {what} '{name}' of the model is not in {source}{did_you_mean(name, available)}; "
+            f"The {what} is not in {source}{did_you_mean(name, available)}; "
             f"its columns are {listing(available, 30)}."
         )
 
 
 def require_random_term(spec: ModelSpec) -> None:
-    """Raise unless the formula has a random term."""
-    if not spec.parsed.random:
+    """Raise unless the formula has a random term, or its residuals a structure."""
+    if not spec.parsed.random and spec.residual == "iid":
         raise FormulaError(
             f"'{spec.formula}' has no random term; add at least one, such as (1 | group)"
         )

@@ -17,7 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixedflow.covariance.residual_types import ResidualDesign
 from mixedflow.design.levels import LevelSet
+from mixedflow.design.positions import ResidualSchema
 from mixedflow.design.schema import FORMAT_VERSION, Schema
 from mixedflow.design.types import Pilots
 from mixedflow.errors import OutputError, StoredFileError
@@ -78,7 +80,27 @@ def _to_json(schema: Schema, lists: Mapping[str, Any]) -> dict[str, Any]:
             ],
         },
         "lists": dict(lists),
+        **_residual_to_json(schema.residual),
     }
+
+
+def _residual_to_json(residual: ResidualSchema | None) -> dict[str, Any]:
+    if residual is None:
+        return {}
+    return {"residual": {**residual_to_json(residual.design), "keys": residual.keys.tolist()}}
+
+
+def residual_to_json(design: ResidualDesign) -> dict[str, Any]:
+    """Return a residual structure as plain JSON."""
+    plain = {name: getattr(design, name) for name in design.__slots__}
+    return {n: list(v) if isinstance(v, tuple) else v for n, v in plain.items()}
+
+
+def residual_from_json(content: Mapping[str, Any]) -> ResidualDesign:
+    """Undo :func:`residual_to_json`."""
+    named: dict[str, Any] = {name: content[name] for name in ResidualDesign.__slots__}
+    lists = {n: tuple(v) for n, v in named.items() if isinstance(v, list)}
+    return ResidualDesign(**(named | lists))
 
 
 def load_schema(folder: Path) -> Schema:
@@ -126,7 +148,15 @@ def _from_json(content: Mapping[str, Any], folder: Path) -> Schema:
             z_scale=tuple(np.array(scale, dtype=np.float64) for _, scale in pilots["z"]),
         ),
         messages=tuple(content["messages"]),
+        residual=_residual_from_json(content.get("residual")),
     )
+
+
+def _residual_from_json(content: Mapping[str, Any] | None) -> ResidualSchema | None:
+    if content is None:
+        return None
+    keys = np.array(content["keys"], dtype=np.int64)
+    return ResidualSchema(residual_from_json(content), keys)
 
 
 _ARROW = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "text": pa.large_string()}

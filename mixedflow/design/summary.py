@@ -88,6 +88,7 @@ class PartitionSummary:
     pairs : combinations of columns, by name of an interaction factor
     wrong : values that an expression cannot have (not finite; weights not positive), by expression
     sample : a few complete rows
+    largest : complete rows of the largest group of R, where that is known and matters
     """
 
     source: str
@@ -101,6 +102,7 @@ class PartitionSummary:
     pairs: Mapping[str, pa.Table] = field(default_factory=dict)
     wrong: Mapping[str, Finding] = field(default_factory=dict)
     sample: RowSample | None = None
+    largest: int = 0
 
     @property
     def clean(self) -> bool:
@@ -134,6 +136,7 @@ def merge_summaries(a: PartitionSummary, b: PartitionSummary) -> PartitionSummar
         _each(a.pairs, b.pairs, _merged_pairs),
         _each(a.wrong, b.wrong, _add),
         _plus(a.sample, b.sample),
+        max(a.largest, b.largest),
     )
 
 

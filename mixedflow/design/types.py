@@ -5,6 +5,7 @@ Stands at "Rows become columns" in ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +102,26 @@ class DesignInfo:
     residual: ResidualDesign | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RowPatterns:
+    """Where the rows of a partition stand in R.
+
+    Attributes
+    ----------
+    stratum : (n,) number of the stratum
+    group : (n,) a number of the group, ascending as its value; None for independent rows
+    position : (n,) number of the position, or its value on a scale; None for the order of the rows
+    row : names a row, by its place among these
+    who : names a row's group
+    """
+
+    stratum: Int
+    group: Int | None
+    position: Any
+    row: Callable[[int], str]
+    who: Callable[[int], str]
+
+
 Pieces = tuple[Any, ...]
 """Arrays (n,) of any number type whose product is a column; none is the constant."""
 
@@ -161,6 +182,7 @@ class DesignBlock:
     kept : (rows_in,) bool, which rows are here
     missing : column -> number of rows dropped in which it was missing
     coded : columns of X that are known by level codes
+    pattern : where the rows stand in R, unless they are independent and alike
     """
 
     X: Float
@@ -173,6 +195,7 @@ class DesignBlock:
     kept: NDArray[np.bool_]
     missing: dict[str, int]
     coded: tuple[CodedColumns, ...] = ()
+    pattern: RowPatterns | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,6 +213,7 @@ class DesignColumns:
     rows_in : rows of the partition before missing values were dropped
     missing : column -> number of rows dropped in which it was missing
     coded : columns of X that are known by level codes
+    pattern : where the rows stand in R, unless they are independent and alike
     """
 
     n: int
@@ -201,3 +225,4 @@ class DesignColumns:
     rows_in: int
     missing: dict[str, int]
     coded: tuple[CodedColumns, ...] = ()
+    pattern: RowPatterns | None = None

@@ -39,6 +39,7 @@ from mixedflow.design import (
     merge_summaries,
     summarize_partition,
 )
+from mixedflow.design.checks import check_summary
 from mixedflow.design.relevel import with_counts
 from mixedflow.design.schema import provisional_schema
 from mixedflow.errors import (
@@ -61,6 +62,7 @@ from mixedflow.parallel.single_pass import (
     reading,
 )
 from mixedflow.parallel.tree import Addition
+from mixedflow.parallel.whole_rows import holds_whole_groups, kept_rows
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -91,7 +93,10 @@ def learn_schema(
     A level order that the source itself holds (pandas' category) counts as declared, unless the
     spec declares another.
     """
-    summary = summarize(spec, source, runner, on_done=on_done)
+    return _finished(spec, source, summarize(spec, source, runner, on_done=on_done))
+
+
+def _finished(spec: ModelSpec, source: Source, summary: PartitionSummary) -> Schema:
     ordered: Any = {**source.declared_levels(spec.variables), **spec.levels}
     schema = finish_schema(replace(spec, levels=ordered), summary)
     return replace(schema, design_key=spec.design_key(schema.kinds))
@@ -103,6 +108,9 @@ def summarize(
     """Return the summary of all rows that a schema is finished from."""
     check_columns(spec, source.columns(), source.name)
     source.check_names(spec.variables)
+    if spec.parsed_residual.needs_largest and not holds_whole_groups(spec, source):
+        with kept_rows(spec, source, runner, on_done) as rows:
+            return rows.summary
     return map_reduce(
         partial(_summary, spec, source),
         source.n_partitions,
@@ -140,6 +148,8 @@ def condense(  # noqa: PLR0913 - everything that condensing can be told
         what the rooms below find wrong with the data, naming the first row
     """
     group = _group_index(spec, by_group)
+    if spec.residual != "iid" and (path is None or not holds_whole_groups(spec, source)):
+        return _from_kept_rows(spec, source, runner, schema, on_done)
     if path is None and schema is None:
         found = _one_reading(spec, source, runner, group, on_done)
         if found is not None:
@@ -162,6 +172,45 @@ def condense(  # noqa: PLR0913 - everything that condensing can be told
     if pieces is not None:
         _finish_pieces(pieces, source, sums)
     return (with_rows_of(schema, source, sums) if passes == 1 else schema), sums
+
+
+def _from_kept_rows(
+    spec: ModelSpec,
+    source: Source,
+    runner: Runner,
+    schema: Schema | None,
+    on_done: OnDone | None,
+) -> tuple[Schema, CrossProducts]:
+    """Return schema and keyed sums from one reading of the source, every group in one place."""
+    check_columns(spec, source.columns(), source.name)
+    source.check_names(spec.variables)
+    if source.n_partitions == 1:
+        runner = SYNCHRONOUS
+    with kept_rows(spec, source, runner, on_done) as rows:
+        summary = rows.summary
+        if schema is None:
+            found = _finished(spec, source, summary)
+        else:
+            check_summary(spec, summary)
+            found = replace(schema, source=source.name)
+        encoder = Encoder(spec, found)
+
+        def task(index: int) -> CrossProducts:
+            table, place = rows.read(index)
+            return _condense_table(encoder, table, place, None)
+
+        n = rows.n_partitions
+        total = source.n_partitions + n
+        counted = _after(on_done, source.n_partitions, total)
+        sums = map_reduce(task, n, add, runner=runner, on_done=counted)
+    missing = {n: c.missing.count for n, c in summary.columns.items() if c.missing}
+    sums = replace(sums, rows_in=summary.rows_in, missing=missing)
+    return with_counts(found, sums.rows_in, sums.n_obs, missing), sums
+
+
+def _after(on_done: OnDone | None, before: int, total: int) -> OnDone | None:
+    """Count what comes after a first pass."""
+    return None if on_done is None else lambda done, _: on_done(before + done, total)
 
 
 def with_rows_of(schema: Schema, source: Source, sums: CrossProducts) -> Schema:
@@ -326,6 +375,7 @@ def schema_digest(schema: Schema) -> str:
         "states": _plain(schema.states),
         "levels": {n: [v.kind, _array_digest(v.values)] for n, v in sorted(schema.levels.items())},
         "keys": {n: _array_digest(v) for n, v in sorted(schema.keys.items())},
+        **_residual_digest(schema),
         "pilots": [
             [values.tolist() for values in pair]
             for pair in (
@@ -337,6 +387,14 @@ def schema_digest(schema: Schema) -> str:
         ],
     }
     return sha256_of_text(json.dumps(content, sort_keys=True))
+
+
+def _residual_digest(schema: Schema) -> dict[str, Any]:
+    residual = schema.residual
+    if residual is None:
+        return {}
+    positions, strata = list(residual.design.positions), list(residual.design.strata)
+    return {"residual": [positions, strata, residual.keys.tolist()]}
 
 
 def _array_digest(values: Any) -> str:

@@ -470,12 +470,12 @@ OBJECTS = [
     ),
     given(
         "residual structure not offered",
-        "residual='ar1'",
+        "residual='ar9(1 | g)'",
         UnsupportedError,
+        "'ar9'",
         "'ar1'",
-        "'iid'",
         data=frame,
-        residual="ar1",
+        residual="ar9(1 | g)",
     ),
     given(
         "relationship not offered",
