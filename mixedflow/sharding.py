@@ -71,6 +71,11 @@ def fit_sharded(
 def check_shardable(spec: ModelSpec, control: FitControl) -> None:
     """Raise unless shards are offered for the model and the solver."""
     factors = spec.parsed.factors
+    if spec.residual != "iid":
+        raise UnsupportedError(
+            f"shards are offered for residual='iid', not for residual='{spec.residual}'; leave "
+            "sharded out"
+        )
     if len(factors) != 1:
         names = listing([factor.name for factor in factors])
         raise UnsupportedError(

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from mixedflow.crossproducts.groups import DrawnLevels, drawn
+from mixedflow.crossproducts.groups import DrawnLevels, check_iid, drawn
 from mixedflow.crossproducts.taking import recoded, subtracted
 from mixedflow.crossproducts.types import ONLY_KEY, CrossProducts, same_pilots
 from mixedflow.design.relevel import (
@@ -215,6 +215,7 @@ class Condensed:
 
     def _chosen(self, groups: Iterable[Any], factor: str | None) -> tuple[int, Int]:
         """Return the factor that groups are taken of, and their level numbers."""
+        check_iid(self.sums)
         part = next(iter(self.sums.keyed.values()))
         by_group = [f for f, one in enumerate(part.factors) if one.groups is not None]
         if factor is not None:
@@ -299,6 +300,8 @@ def _label(value: Any) -> str:
 def _same_levels(a: Schema, b: Schema) -> bool:
     if a is b:
         return True
+    if a.residual is not None and (b.residual is None or a.residual.design != b.residual.design):
+        return False
     same = all(
         len(own) == len(b.levels[name])
         and np.array_equal(level_codes(own, b.levels[name]), np.arange(len(own)))

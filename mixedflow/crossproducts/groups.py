@@ -62,8 +62,7 @@ def drawn(sums: CrossProducts, f: int, levels: Int) -> tuple[CrossProducts, list
     UnsupportedError
         if the sums of the groups, or of another factor by group, are not known.
     """
-    if set(sums.keyed) != {ONLY_KEY}:
-        raise UnsupportedError("groups can be taken from sums of independent residuals only")
+    check_iid(sums)
     part = sums.keyed[ONLY_KEY]
     name = sums.info.factors[f].name
     groups = part.factors[f].groups
@@ -79,6 +78,14 @@ def drawn(sums: CrossProducts, f: int, levels: Int) -> tuple[CrossProducts, list
         for factor, side in zip(part.factors, draw.sides, strict=True)
     ]
     return draw.sums(), levels_of
+
+
+def check_iid(sums: CrossProducts) -> None:
+    """Raise unless residuals are independent and alike."""
+    if sums.info.residual is not None or set(sums.keyed) != {ONLY_KEY}:
+        raise UnsupportedError(
+            "groups can be taken from sums of residual='iid' only; condense the chosen rows"
+        )
 
 
 @dataclass(frozen=True, slots=True)

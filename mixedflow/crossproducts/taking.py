@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mixedflow.covariance.residual_types import ResidualDesign, SumKey
 from mixedflow.crossproducts.types import (
     CrossProducts,
     FactorSums,
@@ -49,12 +50,15 @@ def subtracted(a: CrossProducts, b: CrossProducts) -> CrossProducts:
     for name, left in counts.items():
         if left < 0:
             raise _impossible(f"{-left:,} missing values fewer than none would be left in '{name}'")
+    names = [f.name for f in a.info.factors]
     keyed = {
-        key: _subtracted_key(part, b.keyed[key], [f.name for f in a.info.factors])
+        key: _subtracted_key(part, b.keyed[key], names, square=is_square(key, a.info.residual))
         if key in b.keyed
         else part
         for key, part in a.keyed.items()
     }
+    if a.info.residual is not None:
+        keyed = {key: part for key, part in keyed.items() if part.n_obs}
     return CrossProducts(
         a.info, keyed, a.rows_in - b.rows_in, {n: c for n, c in counts.items() if c}
     )
@@ -66,7 +70,21 @@ def _impossible(what: str) -> DataError:
     )
 
 
-def _subtracted_key(a: KeyedSums, b: KeyedSums, names: Sequence[str]) -> KeyedSums:
+def is_square(key: SumKey, residual: ResidualDesign | None) -> bool:
+    """Say whether B_k of a key has no negative eigenvalue, so that its sums are sums of squares."""
+    if residual is None or residual.basis in ("strata", "sizes"):
+        return True
+    if residual.basis == "gaps":
+        return key[1] == 0 or key[1] % 2 == 1
+    a, b = divmod(key[1], len(residual.positions))
+    return a == b
+
+
+def _subtracted_key(
+    a: KeyedSums, b: KeyedSums, names: Sequence[str], *, square: bool = True
+) -> KeyedSums:
+    if a.n_obs < b.n_obs:
+        raise _impossible(f"{b.n_obs - a.n_obs:,} rows of a pattern fewer than none would be left")
     for f, (one, other) in enumerate(zip(a.factors, b.factors, strict=True)):
         if not np.isin(other.levels, one.levels).all():
             raise _impossible(f"levels of '{names[f]}' in the second have no rows in the first")
@@ -78,11 +96,12 @@ def _subtracted_key(a: KeyedSums, b: KeyedSums, names: Sequence[str]) -> KeyedSu
         (a.XtBX, left.XtBX, "fixed-effect columns"),
         (a.ytBy, left.ytBy, "response"),
     ):
-        if (now.diagonal() < -EMPTY * former.diagonal()).any():
+        if square and (now.diagonal() < -EMPTY * former.diagonal()).any():
             raise _impossible(f"a sum of squares of the {what} would be negative")
     factors = []
     for before, after, other, name in zip(a.factors, left.factors, b.factors, names, strict=True):
-        factors.append(_without_empty(before, after, other, name))
+        left_out = _without_empty if square else _without_zeros
+        factors.append(left_out(before, after, other, name))
     pairs = {}
     for (f, h), pair in left.pairs.items():
         met = _pairs_left(a.pairs[f, h], pair, b.pairs[f, h])
@@ -121,6 +140,15 @@ def _without_empty(a: FactorSums, left: FactorSums, b: FactorSums, name: str) ->
     else:
         empty = (after <= EMPTY * before).all(axis=1)
     return levels_at(left, np.flatnonzero(~(empty & np.isin(a.levels, b.levels))))
+
+
+def _without_zeros(a: FactorSums, left: FactorSums, b: FactorSums, name: str) -> FactorSums:  # noqa: ARG001 - as the one above
+    """Leave out levels of which rounding alone is left."""
+    empty = np.isin(a.levels, b.levels)
+    for before, after in ((a.ZtBZ, left.ZtBZ), (a.ZtBX, left.ZtBX), (a.ZtBy, left.ZtBy)):
+        size = np.abs(before).max(axis=(1, 2), initial=0.0)
+        empty &= np.abs(after).max(axis=(1, 2), initial=0.0) <= EMPTY * size
+    return levels_at(left, np.flatnonzero(~empty))
 
 
 def levels_at(factor: FactorSums, at: Int) -> FactorSums:

@@ -213,3 +213,8 @@ def test_public_names_take_a_residual_structure():
     assert sums.spec.residual == "us(visit | arm/g)"
     shared = mf.learn_schema(FORMULA, frame, residual="cs(1 | g)")
     assert shared.schema.residual.design.largest == 4
+
+
+def test_shards_are_for_independent_rows():
+    with pytest.raises(UnsupportedError, match="shards are offered for residual='iid', not for"):
+        mf.fit(FORMULA, make_frame(), residual="cs(1 | g)", sharded=True)
