@@ -240,7 +240,7 @@ def _dense_cholesky(M: Float) -> Float:
 def dense_matrix(matrix: RandomMatrix) -> Float:
     """Return M_zz as one (r, r) array, both triangles filled."""
     starts = _starts(matrix.shapes)
-    size = starts[-1] + int(np.prod(matrix.shapes[-1]))
+    size = sum(L * q for L, q in matrix.shapes)
     M = np.zeros((size, size))
     for start, part in zip(starts, matrix.diagonal, strict=True):
         levels = np.arange(part.shape[0])

@@ -206,6 +206,8 @@ def _from_parts(evaluation: SettledEvaluation, random: float, fixed: float, ypy:
 
 
 def _right_sides(mme: MixedModelEquations) -> Float:
+    if not mme.ZtRX:
+        return np.empty((0, mme.system.p + 1))
     return np.hstack([stack(mme.ZtRX), stack(tuple(Zy[:, :, None] for Zy in mme.ZtRy))])
 
 

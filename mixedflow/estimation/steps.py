@@ -96,6 +96,8 @@ def _solve_semidefinite(H: Float, h: Float) -> Float:
 
     A working column that has vanished (its variance is zero) keeps alpha near 1 by that norm.
     """
+    if not len(h):
+        return h
     scale = np.sqrt(np.maximum(np.diag(H), 0.0))
     safe = np.where(scale > 0, scale, 1.0)
     values, vectors = np.linalg.eigh(H / np.outer(safe, safe))
