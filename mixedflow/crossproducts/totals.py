@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mixedflow.covariance.residual_types import SumKey
 from mixedflow.crossproducts.taking import levels_at
 from mixedflow.crossproducts.types import (
     CrossProducts,
@@ -21,7 +22,6 @@ from mixedflow.crossproducts.types import (
     GroupSums,
     KeyedSums,
     PairSums,
-    SumKey,
     check_same_columns,
 )
 from mixedflow.design.types import Int

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_array
 
-from mixedflow.covariance.residual_types import ResidualDesign
+from mixedflow.covariance.residual_types import ResidualDesign, SumKey
 from mixedflow.covariance.residual_weights import ResidualPlan, residual_plan, start_psi
 from mixedflow.crossproducts.types import (
     ONLY_KEY,
@@ -22,7 +22,6 @@ from mixedflow.crossproducts.types import (
     FactorSums,
     KeyedSums,
     PairSums,
-    SumKey,
 )
 from mixedflow.design.types import Float, Int, TermDesign
 from mixedflow.equations.expand import expanded
@@ -59,7 +58,7 @@ class Meeting:
 
     def by_key(self, values: Float, n_keys: int) -> Float:
         """Return the sums of (M,) values over the rows of each key."""
-        return np.bincount(self.key, values, n_keys)
+        return np.bincount(self.key, values, n_keys).astype(float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,11 +274,11 @@ def _weighted(stack: Sequence[Float], f: Float) -> Float:
 def _added_factor(parts: Sequence[FactorSums], f: Float) -> FactorSums:
     levels, target = np.unique(np.concatenate([p.levels for p in parts]), return_inverse=True)
     meeting = _meeting([len(p.levels) for p in parts], target, len(levels))
-    arrays = (
+    ZZ, ZX, Zy = (
         meeting.total(f, np.concatenate([getattr(part, name) for part in parts]))
         for name in ("ZtBZ", "ZtBX", "ZtBy")
     )
-    return FactorSums(levels, *arrays)
+    return FactorSums(levels, ZZ, ZX, Zy)
 
 
 def _added_pair(parts: Sequence[PairSums], f: Float) -> PairSums:
@@ -317,7 +316,8 @@ def _meeting(sizes: Sequence[int], target: Int, n_targets: int) -> Meeting:
 
 def _right(part: KeyedSums, choice: ColumnChoice) -> Float:
     right = part.XtBy[choice.at, choice.trait]
-    return right + choice.shift * part.XtBX[choice.at, 0] if choice.shift else right
+    shifted: Float = right + choice.shift * part.XtBX[choice.at, 0] if choice.shift else right
+    return shifted
 
 
 def _squared(part: KeyedSums, choice: ColumnChoice) -> float:

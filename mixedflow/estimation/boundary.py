@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from mixedflow.crossproducts.levels import LevelStore
 from mixedflow.equations.system import ModelSystem
-from mixedflow.estimation.driver import FitState, Problem
+from mixedflow.estimation.driver import FitState
 from mixedflow.estimation.grouped import GroupedEvaluation, evaluate_grouped
 from mixedflow.estimation.likelihood import Evaluation
 from mixedflow.estimation.parameters import (
@@ -21,6 +21,7 @@ from mixedflow.estimation.parameters import (
     term_structures,
     without_pivot,
 )
+from mixedflow.estimation.problem import Problem
 
 Found = TypeVar("Found", Evaluation, GroupedEvaluation)
 

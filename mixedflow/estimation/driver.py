@@ -13,39 +13,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mixedflow.crossproducts.levels import LevelStore
 from mixedflow.design.types import Float
-from mixedflow.equations.engines import MakeEngine
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import FitError
 from mixedflow.estimation.acceleration import squarem
-from mixedflow.estimation.control import FitControl, Method
 from mixedflow.estimation.evaluation import AnyEvaluation, AnyMoments
-from mixedflow.estimation.grouped import evaluate_grouped
-from mixedflow.estimation.information import Information, information
-from mixedflow.estimation.likelihood import evaluate
+from mixedflow.estimation.information import Information
 from mixedflow.estimation.parameters import (
     VarianceParameters,
-    at_floor,
     check_residual_variance,
     small_pivots,
-    start_parameters,
     term_scales,
     term_structures,
     without_pivot,
 )
+from mixedflow.estimation.problem import POLISHING, EmStep, Problem
 from mixedflow.estimation.secants import Look, extended, with_secants
 from mixedflow.estimation.steps import (
     NewtonStep,
     ai_step,
-    em_step,
-    lifted,
-    px_em_step,
 )
 
 HALVINGS = 12
@@ -53,9 +42,6 @@ HALVINGS = 12
 
 CHECK_EVERY = 10
 """EM iterations between looks at the information."""
-
-POLISHING = 6
-"""Newton steps after convergence, at most; they go on while the decrement falls to a tenth."""
 
 LARGEST_CHANGE = 2.0
 """Change of log sigma2 that a step may make."""
@@ -65,8 +51,6 @@ EM_MARGIN = 1e-4
 
 DWINDLING = 0.1
 """Relative pivot below which EM tries whether the variance is zero."""
-
-EmStep = Literal["em", "px-em"]
 
 EM_STEPS = ("em", "px-em")
 """Steps of the trace that EM's monotonicity holds for."""
@@ -124,53 +108,6 @@ class FitState:
 
 
 Progress = Callable[[TraceRow], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is fitted and how: fixed while the driver runs.
-
-    Attributes
-    ----------
-    system, engine : the equations and what factorises them
-    reml, method, control : how
-    levels : one factor's levels, for compiled passes over them; None for arrays
-    polishing : Newton steps after convergence, at most
-    """
-
-    system: ModelSystem
-    engine: MakeEngine
-    reml: bool
-    method: Method
-    control: FitControl
-    levels: LevelStore | None = None
-    polishing: int = POLISHING
-
-    def evaluate(self, params: VarianceParameters) -> AnyEvaluation:
-        """Return the likelihood at the parameters, pivots kept off zero."""
-        return self.evaluate_at(lifted(self.system, params))
-
-    def evaluate_at(self, params: VarianceParameters) -> AnyEvaluation:
-        """Return the likelihood at these very parameters."""
-        if self.levels is not None:
-            return evaluate_grouped(self.system, params, self.levels, reml=self.reml)
-        return evaluate(self.system, params, self.engine, reml=self.reml)
-
-    def start(self) -> VarianceParameters:
-        """Return where the search begins."""
-        return start_parameters(self.system)
-
-    def information(self, evaluation: AnyEvaluation, found: AnyMoments) -> Information:
-        """Return score and information there."""
-        return information(evaluation, found)
-
-    def bounds(self, params: VarianceParameters) -> NDArray[np.int8]:
-        """Return which parameters stand at a bound; see :func:`.parameters.at_floor`."""
-        return at_floor(self.system, params)
-
-    def em(self, evaluation: AnyEvaluation, found: AnyMoments, step: EmStep) -> VarianceParameters:
-        """Return the parameters after a step of EM or PX-EM."""
-        return em_step(evaluation, found) if step == "em" else px_em_step(evaluation, found)
 
 
 def run_driver(

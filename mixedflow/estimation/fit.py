@@ -16,28 +16,30 @@ from mixedflow.crossproducts.repeated import gathered
 from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.design.types import Float, Int, TermDesign
 from mixedflow.equations.choice import EnginePlan, plan_engine
-from mixedflow.equations.engines import NoneEngine, Parts
-from mixedflow.equations.iterative import IterativeEngine, IterativeRoute, IterativeSettings
-from mixedflow.equations.residual_system import residual_sums
+from mixedflow.equations.engines import Parts
+from mixedflow.equations.iterative import IterativeEngine, IterativeRoute
 from mixedflow.equations.system import ModelSystem, model_system
-from mixedflow.errors import UnsupportedError
 from mixedflow.estimation.boundary import settle, settle_passes, singular_terms
 from mixedflow.estimation.certificate import Certificate, SettledEvaluation, certify
 from mixedflow.estimation.control import FitControl, Method, checked_method
 from mixedflow.estimation.driver import (
-    POLISHING,
     FitState,
-    Problem,
     Progress,
     TraceRow,
     run_driver,
 )
 from mixedflow.estimation.grouped import compiled_pays, local_levels
-from mixedflow.estimation.likelihood import Evaluation, evaluate
+from mixedflow.estimation.likelihood import Evaluation
 from mixedflow.estimation.parameters import VarianceParameters, start_parameters
 from mixedflow.estimation.probed import MonteCarloError
 from mixedflow.estimation.probing_driver import ProbedProblem, run_probed, warm_start
-from mixedflow.estimation.residual import ResidualProblem
+from mixedflow.estimation.problem import POLISHING, Problem
+from mixedflow.estimation.problems import (
+    evaluate_at,
+    exact_problem,
+    plan_system,
+    residual_problem,
+)
 
 CHEAP = 1e7
 """Predicted operations of an iteration, times p, up to which a fit is polished to the last digit."""
@@ -173,42 +175,6 @@ def estimate(  # noqa: PLR0913 - the public way in
     return _estimates(settle(problem, state), state, _How(chosen, plan.name, began))
 
 
-def residual_problem(
-    sums: CrossProducts,
-    terms: Sequence[TermDesign],
-    *,
-    reml: bool,
-    method: Method = "auto",
-    control: FitControl | None = None,
-) -> ResidualProblem:
-    """Return the problem of a model whose residuals have a structure.
-
-    Raises
-    ------
-    UnsupportedError
-        if its equations are too large for the exact solvers.
-    """
-    control = FitControl() if control is None else control
-    residual = residual_sums(sums, terms)
-    plan = plan_system(residual.start, control)
-    if isinstance(plan.make, IterativeRoute):
-        raise UnsupportedError(
-            f"the solver '{plan.name}' is for independent or weighted residuals; residuals with a "
-            "structure need the solver 'auto', 'grouped', 'dense', 'schur' or 'sparse', and a "
-            "system that fits in memory"
-        )
-    return ResidualProblem(
-        residual.start,
-        plan.make,
-        reml,
-        method,
-        control,
-        polishing=POLISHING,
-        residual=residual,
-        solver=plan.name,
-    )
-
-
 def _near(problem: Problem, plan: EnginePlan) -> VarianceParameters | None:
     """Return where conjugate gradients lead, if an exact evaluation is dear and that is wanted."""
     control, system = problem.control, problem.system
@@ -222,14 +188,6 @@ def _begun_warm(state: FitState) -> FitState:
     """Return the state with a trace that says how its start was found."""
     first, *later = state.trace
     return replace(state, trace=(replace(first, step="warm start"), *later))
-
-
-def plan_system(system: ModelSystem, control: FitControl) -> EnginePlan:
-    """Return the route for the system's equations."""
-    settings = IterativeSettings(
-        probes=control.mc_probes, seed=control.mc_seed, threads=control.threads
-    )
-    return plan_engine(system.pattern, wanted=control.solver, iterative=settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,30 +310,6 @@ def conditional_covariances_at(evaluation: Evaluation, factor: int, levels: Int)
     return covariances
 
 
-def evaluate_at(
-    sums: CrossProducts,
-    terms: Sequence[TermDesign],
-    params: VarianceParameters,
-    *,
-    reml: bool,
-    solver: str = "auto",
-    monte_carlo: MonteCarloError | None = None,
-) -> Evaluation:
-    """Return the likelihood and solution at stored parameters, to verify or to go on from a fit.
-
-    With the probes and the seed of ``monte_carlo`` an estimated likelihood is the same again.
-    """
-    wanted = "auto" if solver == NoneEngine.name else solver
-    control = FitControl(solver=wanted)  # type: ignore[arg-type]  # checked by FitControl
-    if sums.info.residual is not None:
-        problem = residual_problem(sums, terms, reml=reml, control=control)
-        return problem.evaluate_at(params)
-    system = model_system(sums, terms)
-    if monte_carlo is not None:
-        control = replace(control, mc_probes=monte_carlo.probes, mc_seed=monte_carlo.seed)
-    return evaluate(system, params, plan_system(system, control).make, reml=reml)
-
-
 def trace_table(trace: Sequence[TraceRow]) -> dict[str, list[object]]:
     """Return the trace as columns."""
     names = ("iteration", "step", "minus2ll", "decrement", "rel_change", "halvings", "seconds")
@@ -389,6 +323,7 @@ __all__ = [
     "estimate",
     "estimate_levels",
     "evaluate_at",
+    "exact_problem",
     "fit_ml",
     "fit_reml",
     "fixed_effects",

@@ -19,7 +19,6 @@ from mixedflow.design.types import Float
 from mixedflow.equations.moments import Moments
 from mixedflow.equations.residual_system import ResidualSums
 from mixedflow.errors import FitError
-from mixedflow.estimation.driver import EmStep, Problem
 from mixedflow.estimation.evaluation import AnyEvaluation, AnyMoments
 from mixedflow.estimation.information import Information, information, score
 from mixedflow.estimation.likelihood import Evaluation, evaluate
@@ -28,6 +27,7 @@ from mixedflow.estimation.parameters import (
     at_floor,
     start_parameters,
 )
+from mixedflow.estimation.problem import EmStep, Problem
 from mixedflow.estimation.steps import em_step, lifted, px_em_step
 
 DIFFERENCE = 1e-4
