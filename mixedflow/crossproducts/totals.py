@@ -23,6 +23,7 @@ from mixedflow.crossproducts.types import (
     KeyedSums,
     PairSums,
     check_same_columns,
+    larger_design,
 )
 from mixedflow.design.types import Int
 
@@ -45,6 +46,7 @@ class SumsTotal:
     def add(self, sums: CrossProducts) -> None:
         """Add sums; their levels may stand in any order."""
         check_same_columns(self.info, sums.info, "added")
+        self.info = larger_design(self.info, sums.info)
         self.rows_in += sums.rows_in
         for name, count in sums.missing.items():
             self.missing[name] = self.missing.get(name, 0) + count

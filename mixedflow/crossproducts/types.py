@@ -149,7 +149,7 @@ class CrossProducts:
         check_same_columns(self.info, other.info, "added")
         keys = sorted(set(self.keyed) | set(other.keyed))
         return CrossProducts(
-            info=_larger(self.info, other.info),
+            info=larger_design(self.info, other.info),
             keyed={key: _add_optional(self.keyed.get(key), other.keyed.get(key)) for key in keys},
             rows_in=self.rows_in + other.rows_in,
             missing=_add_counts(self.missing, other.missing),
@@ -217,7 +217,7 @@ def _pilot_arrays(p: Pilots) -> list[Float]:
     return [p.x_shift, p.x_scale, p.y_shift, p.y_scale, *p.z_shift, *p.z_scale]
 
 
-def _larger(a: DesignInfo, b: DesignInfo) -> DesignInfo:
+def larger_design(a: DesignInfo, b: DesignInfo) -> DesignInfo:
     """Return the design of both; of R the largest group counts."""
     if a.residual is None or b.residual is None or a.residual.largest >= b.residual.largest:
         return a
