@@ -33,6 +33,9 @@ MissingOption = Annotated[str, typer.Option("--missing", help="Incomplete rows: 
 WeightsOption = Annotated[
     str | None, typer.Option("--weights", help="Column of known weights (sigma² / weight).")
 ]
+ResidualOption = Annotated[
+    str, typer.Option("--residual", help="Structure of the residuals, as 'us(visit | subject)'.")
+]
 DaskOption = Annotated[
     str, typer.Option("--dask", help="synchronous, threads, processes or address.")
 ]

@@ -78,6 +78,7 @@ def condense(  # noqa: PLR0913 - one argument an option
     *,
     out: opt.OutOption,
     weights: opt.WeightsOption = None,
+    residual: opt.ResidualOption = "iid",
     missing: opt.MissingOption = "drop",
     levels: opt.LevelsOption = None,
     dask: opt.DaskOption = "threads",
@@ -101,7 +102,9 @@ def condense(  # noqa: PLR0913 - one argument an option
     from mixedflow.steps import condense_step
 
     with console.progress("condense") as advance:
-        done = condense_step(wanted, formula, out, weights=weights, dask=place, on_done=advance)
+        done = condense_step(
+            wanted, formula, out, weights=weights, residual=residual, dask=place, on_done=advance
+        )
     console.note(f"{done.rows_used:,} of {done.rows_in:,} rows condensed: {out}")
 
 
@@ -113,6 +116,7 @@ def fit(  # noqa: PLR0913 - one argument an option
         Path | None, typer.Option("--out", "-o", help="Folder to write; nothing when left out.")
     ] = None,
     weights: opt.WeightsOption = None,
+    residual: opt.ResidualOption = "iid",
     missing: opt.MissingOption = "drop",
     column_type: opt.TypeOption = None,
     levels: opt.LevelsOption = None,
@@ -151,7 +155,12 @@ def fit(  # noqa: PLR0913 - one argument an option
         missing=missing,
     )
     model = opt.model_config(
-        data="data", formula=formula, reml=reml, method=method, weights=weights
+        data="data",
+        formula=formula,
+        reml=reml,
+        method=method,
+        weights=weights,
+        residual=residual,
     )
     control = opt.control_config(
         max_iter=max_iter,

@@ -38,7 +38,7 @@ def _check_models(config: Config, dataset: str, columns: list[str], where: str) 
     for name, model in config.models.items():
         if model.data != dataset:
             continue
-        spec = make_spec(model.formula, weights=model.weights)
+        spec = make_spec(model.formula, weights=model.weights, residual=model.residual)
         try:
             check_columns(spec, columns, config.data[dataset].path)
         except MixedflowError as fault:

@@ -110,8 +110,9 @@ class DataConfig(Section):
     group: str | None = Field(
         default=None,
         description=(
-            "Column whose rows must stay together in one partition. Not needed by models with"
-            " independent residuals, which then read the rows in the order of the file."
+            "Column whose rows must stay together in one partition. Models with independent residuals"
+            " do not need it; where all models of the data have correlated residuals, it is the group"
+            " of these unless another is named."
         ),
     )
     order: str | None = Field(
@@ -175,6 +176,15 @@ class ModelConfig(Section):
     weights: str | None = Field(
         default=None,
         description="Column of known weights; the residual variance is sigma² / weight.",
+    )
+    residual: str = Field(
+        default="iid",
+        min_length=1,
+        description=(
+            "Structure of the residuals: `iid`; `us(visit | subject)`, `us(visit | arm/subject)` with"
+            " a covariance matrix for each arm, `ar1(t | g)`, `ar1(1 | g)` in the order of the rows,"
+            " `car1(t | g)`, `cs(1 | g)`; `strata(sex)` with a variance for each."
+        ),
     )
     title: str | None = Field(default=None, description="How the report calls the model.")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixedflow.config.models import Config, DataConfig, ModelConfig, parse_memory
-from mixedflow.errors import FormulaError, MixedflowError
+from mixedflow.errors import MixedflowError
 
 DEFAULT_MEMORY_MB = 4000
 DEFAULT_THREADS = 2
@@ -72,9 +72,19 @@ class WorkflowPlan:
         data = self.config.data[dataset]
         given = [f"--type={column}={kind}" for column, kind in sorted(data.types.items())]
         given += _level_options(data)
-        given += _given({"group": data.group, "order": data.order})
+        group = data.group or self.residual_group(dataset)
+        given += _given({"group": group, "order": data.order})
         given += _given({"partition-rows": data.partition_rows})
         return shlex.join(given)
+
+    def residual_group(self, dataset: str) -> str | None:
+        """Return the column whose rows all models of a data set need together, if there is one."""
+        from mixedflow.design.residual import parse_residual
+
+        models = [model for model in self.config.models.values() if model.data == dataset]
+        groups = {parse_residual(model.residual).group[-1:] for model in models}
+        (group,) = groups if len(groups) == 1 else ((),)
+        return group[0] if group else None
 
     def condense_formula(self, dataset: str, design: str) -> str:
         """Return one of the formulas that share the design, quoted."""
@@ -134,19 +144,23 @@ def make_plan(config: Config, where: str = "the configuration") -> WorkflowPlan:
         try:
             designs[name] = _design_of(model, data)
         except MixedflowError as fault:
-            raise type(fault)(f"{where}: models.{name}.formula: {fault}") from None
+            key = "residual" if str(fault).startswith("residual=") else "formula"
+            raise type(fault)(f"{where}: models.{name}.{key}: {fault}") from None
     return WorkflowPlan(config, designs)
 
 
 def _design_of(model: ModelConfig, data: DataConfig) -> str:
     """Return the key of a model's design, before any data are seen."""
-    from mixedflow.design.spec import make_spec
+    from mixedflow.design.spec import make_spec, require_random_term
 
-    spec = make_spec(model.formula, weights=model.weights, levels=data.levels, missing=data.missing)
-    if not spec.parsed.random:
-        raise FormulaError(
-            f"'{model.formula}' has no random term; add at least one, such as (1 | group)"
-        )
+    spec = make_spec(
+        model.formula,
+        weights=model.weights,
+        levels=data.levels,
+        missing=data.missing,
+        residual=model.residual,
+    )
+    require_random_term(spec)
     return spec.design_key(_declared_categories(data))
 
 
@@ -166,6 +180,7 @@ def _spec_options(data: DataConfig, model: ModelConfig) -> list[str]:
     """Return the options that, with the formula, say what a design is."""
     return [
         *_given({"weights": model.weights}),
+        *_given({"residual": None if model.residual == "iid" else model.residual}),
         f"--missing={data.missing}",
         *_level_options(data),
     ]

@@ -168,7 +168,7 @@ def check_step(
     plans = []
     for name, model in config.models.items():
         data, source = config.data[model.data], sources[model.data]
-        spec = spec_of(model.formula, data, model.weights)
+        spec = spec_of(model.formula, data, model.weights, model.residual)
         try:
             check_columns(spec, source.columns(), source.name)
             schema = _learn(spec, source, learned, on_done)

@@ -16,6 +16,7 @@ from mixedflow import api
 from mixedflow.config import Config, ControlConfig, DaskConfig, DataConfig, ModelConfig, config_text
 from mixedflow.config.plan import MONTE_CARLO
 from mixedflow.crossproducts.folder import MANIFEST, is_design, read_design
+from mixedflow.crossproducts.types import with_structure
 from mixedflow.data import check_folder, check_place
 from mixedflow.design import Encoder, check_columns
 from mixedflow.diagnostics import Comparison, compare_models, diagnose, load_diagnostics
@@ -59,19 +60,18 @@ def _fit_from_sums(data: DataConfig, model: ModelConfig, request: FitRequest) ->
     gets a pass of its own over the rows that were condensed.
     """
     stored, origin = read_design(Path(data.path))
-    spec = spec_of(model.formula, data, model.weights)
+    spec = spec_of(model.formula, data, model.weights, model.residual)
     if spec.design_key(stored.schema.kinds) != stored.schema.design_key:
         if not origin["path"]:
-            return fit_sums(model.formula, stored, request)
+            return fit_sums(model.formula, stored, request, str(spec.parsed_residual))
         rows = data.model_copy(update={"path": str(origin["path"])})
         return _fit_from_rows(rows, model, request)
-    return fit_condensed(
-        spec, stored.schema, stored.sums, request, RowSource(str(origin["source"]))
-    )
+    sums = with_structure(stored.sums, spec.parsed_residual.structure)
+    return fit_condensed(spec, stored.schema, sums, request, RowSource(str(origin["source"])))
 
 
 def _fit_from_rows(data: DataConfig, model: ModelConfig, request: FitRequest) -> FitResult:
-    spec = spec_of(model.formula, data, model.weights)
+    spec = spec_of(model.formula, data, model.weights, model.residual)
     source = source_of(data)
     check_columns(spec, source.columns(), source.name)
     schema, sums = condense(spec, source, Runner())

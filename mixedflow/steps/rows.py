@@ -62,9 +62,13 @@ def prepare_step(
     return Prepared(manifest.rows_kept, manifest.rows_in, len(manifest.parts))
 
 
-def spec_of(formula: str, data: DataConfig, weights: str | None) -> ModelSpec:
+def spec_of(
+    formula: str, data: DataConfig, weights: str | None, residual: str = "iid"
+) -> ModelSpec:
     """Return the description of a model on a data set."""
-    spec = make_spec(formula, weights=weights, levels=data.levels, missing=data.missing)
+    spec = make_spec(
+        formula, weights=weights, levels=data.levels, missing=data.missing, residual=residual
+    )
     require_random_term(spec)
     return spec
 
@@ -76,17 +80,18 @@ def _remove_empty(*folders: Path) -> None:
             folder.rmdir()
 
 
-def condense_step(
+def condense_step(  # noqa: PLR0913 - what the command line can be told
     data: DataConfig,
     formula: str,
     out: Path,
     *,
     weights: str | None = None,
+    residual: str = "iid",
     dask: DaskConfig,
     on_done: OnDone | None = None,
 ) -> Condensed:
     """Write the cross-products of a design; pieces of partitions that are as before are reused."""
-    spec = spec_of(formula, data, weights)
+    spec = spec_of(formula, data, weights, residual)
     check_folder(out, DESIGN_FILES)
     source = source_of(data)
     check_columns(spec, source.columns(), source.name)

@@ -141,3 +141,29 @@ def test_what_pcg_leaves_to_chance_goes_to_the_fit():
     options = shlex.split(plan.fit_options(next(iter(plan.config.models))))
     assert {"--mc-probes=32", "--mc-target=0.01", "--mc-seed=7"} <= set(options)
     assert not any(o.startswith("--mc-") for o in shlex.split(plan_of().fit_options("full")))
+
+
+def correlated(*residuals, **data):
+    models = {
+        f"m{k}": {"data": "d", "formula": "y ~ x + (1 | h)", "residual": residual}
+        for k, residual in enumerate(residuals)
+    }
+    return plan_of(data={"d": {"path": "d.csv", **data}}, models=models)
+
+
+def test_groups_of_the_residuals_are_prepared_together():
+    plan = correlated("us(visit | arm/g)", "toep(visit | arm/g)", "ar1(1 | g)")
+    assert plan.prepare_options("d") == "--group=g"
+    assert plan.designs["m0"] == plan.designs["m1"] != plan.designs["m2"]
+    assert "--residual=toep(visit | arm/g)" in shlex.split(plan.fit_options("m1"))
+    assert "--residual=us(visit | arm/g)" in shlex.split(
+        plan.condense_options("d", plan.designs["m1"])
+    )
+    assert correlated("us(v | g)", "us(v | h)").prepare_options("d") == ""
+    assert correlated("us(v | g)", "iid").prepare_options("d") == ""
+    assert correlated("us(v | g)", group="h").prepare_options("d") == "--group=h"
+
+
+def test_a_residual_structure_that_cannot_be_read_is_named():
+    with pytest.raises(FormulaError, match=r"models.m0.residual: residual='us\(v\)'"):
+        correlated("us(v)")
