@@ -59,7 +59,7 @@ def submodel(whole: Condensed, formula: str, residual: str | None = None) -> Con
         naming what the model has that is not there.
     """
     spec = _spec_of(whole.spec, formula, residual)
-    whole = replace(whole, sums=with_structure(whole.sums, spec.parsed_residual.structure))
+    whole = replace(whole, sums=with_structure(whole.sums, spec.parsed_residual))
     if spec.design_key(whole.schema.kinds) == whole.schema.design_key:
         return replace(whole, spec=spec)
     _check_expressions(whole.spec, spec)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mixedflow.covariance.residual_types import ResidualDesign, SumKey
+from mixedflow.design.residual import ParsedResidual
 from mixedflow.design.types import DesignInfo, Float, Int, Pilots
 from mixedflow.errors import DataError
 
@@ -190,19 +191,22 @@ def same_columns(a: DesignInfo, b: DesignInfo) -> bool:
     return names and same_positions(a.residual, b.residual) and same_pilots(a.pilots, b.pilots)
 
 
-def with_structure(sums: CrossProducts, structure: str) -> CrossProducts:
+def with_structure(sums: CrossProducts, residual: ParsedResidual) -> CrossProducts:
     """Return the same sums for another residual structure of their basis."""
-    info = sums.info
-    if info.residual is None or info.residual.structure == structure:
+    design = sums.info.residual
+    if design is None:
         return sums
-    return replace(sums, info=replace(info, residual=replace(info.residual, structure=structure)))
+    changed = replace(design, structure=residual.structure, common=residual.product)
+    if changed == design:
+        return sums
+    return replace(sums, info=replace(sums.info, residual=changed))
 
 
 def same_positions(a: ResidualDesign | None, b: ResidualDesign | None) -> bool:
     """Whether sums are keyed alike; structures that share a basis share the sums."""
     if a is None or b is None:
         return a is b
-    return replace(a, structure=b.structure, largest=b.largest) == b
+    return replace(a, structure=b.structure, common=b.common, largest=b.largest) == b
 
 
 def same_pilots(a: Pilots, b: Pilots) -> bool:

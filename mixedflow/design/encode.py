@@ -94,8 +94,10 @@ class Encoder:
 
     def _residual_design(self) -> ResidualDesign | None:
         found = self.schema.residual
-        structure = self.spec.parsed_residual.structure
-        return None if found is None else replace(found.design, structure=structure)
+        parsed = self.spec.parsed_residual
+        if found is None:
+            return None
+        return replace(found.design, structure=parsed.structure, common=parsed.product)
 
     def _term_designs(self) -> tuple[TermDesign, ...]:
         plan: DesignPlan = self._plan

@@ -68,6 +68,7 @@ def residual_schema(
         position=parsed.position,
         stratum=parsed.strata,
         largest=largest,
+        common=parsed.product,
     )
     return ResidualSchema(design, keys)
 

@@ -66,7 +66,7 @@ def _fit_from_sums(data: DataConfig, model: ModelConfig, request: FitRequest) ->
             return fit_sums(model.formula, stored, request, str(spec.parsed_residual))
         rows = data.model_copy(update={"path": str(origin["path"])})
         return _fit_from_rows(rows, model, request)
-    sums = with_structure(stored.sums, spec.parsed_residual.structure)
+    sums = with_structure(stored.sums, spec.parsed_residual)
     return fit_condensed(spec, stored.schema, sums, request, RowSource(str(origin["source"])))
 
 

@@ -112,6 +112,16 @@ def test_structures_of_a_basis_share_the_sums():
         whole.submodel(FORMULA, "us(visit | g)")
 
 
+def test_strata_may_share_their_correlations_from_the_same_sums():
+    whole = mf.condense(FORMULA, make_frame(), residual="ar1(visit | arm/g)")
+    assert not whole.sums.info.residual.common
+    shared = whole.submodel(FORMULA, "strata(arm) * ar1(visit | g)")
+    assert shared.sums.info.residual.common
+    assert shared.sums.keyed is whole.sums.keyed
+    direct = mf.condense(FORMULA, make_frame(), residual="strata(arm) * ar1(visit | g)")
+    close(shared, direct, 0.0)
+
+
 def test_groups_cannot_be_taken_from_keyed_sums():
     whole = mf.condense(FORMULA, make_frame(), residual="cs(1 | g)")
     for what in (whole.restrict, whole.without, whole.resample):
