@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from make_data import TRUTH, generator, write, zipf
+from make_data import TRUTH, generator, in_chunks, write, zipf
 
 import mixedflow as mf
 from mixedflow.estimation.control import FitControl
@@ -114,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not path.exists():
             began = time.perf_counter()
             make = ratings(options.users, options.items, options.exponent, options.seed)
-            write(make, options.rows, path)
+            write(in_chunks(make, options.rows), path)
             print(f"made {path.name} in {time.perf_counter() - began:.1f} s, peak {peak():.2f} GB")
         run(path, options)
 

@@ -1,6 +1,6 @@
 """Make data of any size for benchmarks, in bounded memory.
 
-Two kinds, both written as one Parquet file with row groups of about a million rows:
+Three kinds, each written as one Parquet file with row groups of about a million rows:
 
 ``grouped``
     y = b0 + b1 x1 + ... + b8 x8 + u0[g] + u1[g] x1 + e, the columns ``y x1 ... x8 g t``; ``t`` counts
@@ -8,6 +8,12 @@ Two kinds, both written as one Parquet file with row groups of about a million r
 ``crossed``
     y = b0 + b1 x1 + u[user] + v[item] + e, the columns ``y x1 user item``; users and items are drawn
     with Zipf probabilities, as ratings are. The model is ``y ~ x1 + (1 | user) + (1 | item)``.
+``mmrm``
+    Repeated measures without random effects, the columns ``y base sex arm visit week subject``: means
+    by arm and visit, an unstructured covariance over the visits (:func:`visit_covariance`), and 10 to 30 %
+    of the visits missing, more of the later ones. A subject's rows stand together, or (``--shuffled``,
+    held in memory at once) anywhere. The model is ``y ~ base + sex + arm * visit`` (18 columns at
+    8 visits) with ``us(visit | subject)``.
 
 The same arguments give the same file. True values stand in :data:`TRUTH`.
 
@@ -35,6 +41,13 @@ TRUTH = {
     "sd_user": 0.8,
     "sd_item": 0.5,
     "sigma": 1.0,
+    "mmrm": {
+        "base": 0.4,
+        "sex[male]": -0.5,
+        "arm[placebo]": 0.25,
+        "week": 0.02,
+        "placebo week": -0.05,
+    },
 }
 
 
@@ -91,22 +104,98 @@ def crossed(users: int, items: int, exponent: float, seed: int) -> Callable[[int
     return make
 
 
-def write(make: Callable[[int, int], pa.Table], rows: int, out: Path) -> None:
-    """Write chunk after chunk; memory holds one."""
+def visit_covariance(visits: int) -> np.ndarray:
+    """Return R over the visits: standard deviations from 2 to 3, correlations 0.3 + 0.6 * 0.8^|i-j|."""
+    sd = np.linspace(2.0, 3.0, visits)
+    apart = np.abs(np.subtract.outer(np.arange(visits), np.arange(visits)))
+    correlation = np.where(apart, 0.3 + 0.6 * 0.8**apart, 1.0)
+    return sd[:, None] * correlation * sd
+
+
+def mmrm(visits: int, seed: int) -> Callable[[int, int], pa.Table]:
+    """Return a function that makes the visits of one chunk of subjects, some of them missing."""
+    root = np.linalg.cholesky(visit_covariance(visits))
+    labels = pa.array([f"v{k + 1}" for k in range(visits)])
+    weeks = 4.0 * np.arange(visits)
+    lost = np.linspace(0.1, 0.3, visits)
+    truth = TRUTH["mmrm"]
+    a_chunk = subjects_of_chunk(visits)
+
+    def make(number: int, size: int) -> pa.Table:
+        rng = generator(seed, 3, number)
+        base, sex, arm = (
+            rng.normal(10.0, 2.0, size),
+            rng.integers(0, 2, size),
+            rng.integers(0, 2, size),
+        )
+        e = rng.normal(size=(size, visits)) @ root.T
+        slope = truth["week"] + truth["placebo week"] * arm
+        level = truth["base"] * base + truth["sex[male]"] * sex + truth["arm[placebo]"] * arm
+        y = 20.0 + level[:, None] + slope[:, None] * weeks + e
+        who, when = np.nonzero(rng.random((size, visits)) >= lost)
+        columns = {
+            "y": y[who, when],
+            "base": base[who],
+            "sex": pa.array(["female", "male"]).take(pa.array(sex[who])),
+            "arm": pa.array(["active", "placebo"]).take(pa.array(arm[who])),
+            "visit": labels.take(pa.array(when)),
+            "week": weeks[when],
+            "subject": number * a_chunk + who,
+        }
+        return pa.table(columns)
+
+    return make
+
+
+def subjects_of_chunk(visits: int) -> int:
+    """Return how many subjects make about a million rows."""
+    return max(1, ROW_GROUP // visits)
+
+
+def in_chunks(make: Callable[[int, int], pa.Table], rows: int) -> Iterator[pa.Table]:
+    """Yield so many rows, chunk after chunk."""
+    return (make(number, size) for number, size in chunks(rows))
+
+
+def by_subject(
+    make: Callable[[int, int], pa.Table], subjects: int, visits: int
+) -> Iterator[pa.Table]:
+    """Yield the chunks of repeated measures, subject after subject."""
+    step = subjects_of_chunk(visits)
+    for number, start in enumerate(range(0, subjects, step)):
+        yield make(number, min(step, subjects - start))
+
+
+def shuffled(tables: Iterator[pa.Table], seed: int) -> Iterator[pa.Table]:
+    """Yield the rows of all the tables in an order of chance."""
+    whole = pa.concat_tables(tables)
+    order = generator(seed, 4).permutation(whole.num_rows)
+    for number, size in chunks(whole.num_rows):
+        yield whole.take(order[number * ROW_GROUP :][:size])
+
+
+def write(tables: Iterator[pa.Table], out: Path) -> int:
+    """Write table after table, memory holds one; return the number of rows."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.new")
-    writer = None
+    writer, rows = None, 0
     try:
-        for number, size in chunks(rows):
-            table = make(number, size)
+        for table in tables:
             writer = writer or pq.ParquetWriter(
-                temporary, table.schema, compression="zstd", use_dictionary=False
+                temporary, table.schema, compression="zstd", use_dictionary=texts(table.schema)
             )
             writer.write_table(table, row_group_size=ROW_GROUP)
+            rows += table.num_rows
     finally:
         if writer is not None:
             writer.close()
     temporary.replace(out)
+    return rows
+
+
+def texts(schema: pa.Schema) -> list[str] | bool:
+    """Return the columns of text, whose values are worth a dictionary."""
+    return [field.name for field in schema if pa.types.is_string(field.type)] or False
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -126,25 +215,40 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             one.add_argument("--users", type=int, default=50_000)
             one.add_argument("--items", type=int, default=5_000)
             one.add_argument("--exponent", type=float, default=1.0, help="of the Zipf law")
+    repeated = kinds.add_parser("mmrm")
+    repeated.add_argument("--subjects", type=int, default=1_000_000)
+    repeated.add_argument("--visits", type=int, default=8)
+    repeated.add_argument("--shuffled", action="store_true", help="subjects' rows anywhere")
+    repeated.add_argument("--seed", type=int, default=1)
+    repeated.add_argument("--out", type=Path, required=True, help="Parquet file to write")
     chosen = parser.parse_args(arguments)
-    sizes = [v for k, v in vars(chosen).items() if k in {"rows", "groups", "users", "items"}]
-    if min(sizes) < 1:
-        parser.error("rows, groups, users and items must be 1 or more")
+    counts = {"rows", "groups", "users", "items", "subjects", "visits"}
+    if min(v for k, v in vars(chosen).items() if k in counts) < 1:
+        parser.error("numbers of rows, groups, users, items, subjects and visits must be 1 or more")
     return chosen
+
+
+def tables_of(options: argparse.Namespace) -> Iterator[pa.Table]:
+    """Return the chunks that were asked for."""
+    if options.kind == "mmrm":
+        visits, seed = options.visits, options.seed
+        tables = by_subject(mmrm(visits, seed), options.subjects, visits)
+        return shuffled(tables, seed) if options.shuffled else tables
+    if options.kind == "grouped":
+        make = grouped(options.groups, options.seed)
+    else:
+        make = crossed(options.users, options.items, options.exponent, options.seed)
+    return in_chunks(make, options.rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make one file and say what it took."""
     options = parse(arguments)
     began = time.perf_counter()
-    if options.kind == "grouped":
-        make = grouped(options.groups, options.seed)
-    else:
-        make = crossed(options.users, options.items, options.exponent, options.seed)
-    write(make, options.rows, options.out)
+    rows = write(tables_of(options), options.out)
     size = options.out.stat().st_size / 1e6
     took = time.perf_counter() - began
-    print(f"{options.out}: {options.rows:,} rows, {size:,.0f} MB in {took:.1f} s")
+    print(f"{options.out}: {rows:,} rows, {size:,.0f} MB in {took:.1f} s")
 
 
 if __name__ == "__main__":

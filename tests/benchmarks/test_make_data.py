@@ -42,6 +42,27 @@ def test_crossed(tmp_path: Path, capsys) -> None:
     assert "5,000 rows" in capsys.readouterr().out
 
 
+def test_repeated_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(make_data, "ROW_GROUP", 4000)
+    for name, more in (("a", []), ("b", ["--shuffled"])):
+        call = ["mmrm", "--subjects", "3000", "--visits", "4", *more, "--out"]
+        make_data.main([*call, str(tmp_path / name)])
+    table, moved = pq.read_table(tmp_path / "a"), pq.read_table(tmp_path / "b")
+    by = [("subject", "ascending"), ("week", "ascending")]
+    assert table.sort_by(by).equals(table)
+    assert not moved.equals(table)
+    assert moved.sort_by(by).equals(table)
+    lost = 1 - np.unique(table["week"], return_counts=True)[1] / 3000
+    np.testing.assert_allclose(lost, np.linspace(0.1, 0.3, 4), atol=0.03)
+    placebo = table["arm"].to_numpy(zero_copy_only=False) == "placebo"
+    X = np.column_stack([table["base"], placebo, table["week"], placebo * table["week"]])
+    X = np.column_stack([np.ones(len(X)), X])
+    truth = make_data.TRUTH["mmrm"]
+    beta = np.linalg.lstsq(X, table["y"].to_numpy(), rcond=None)[0]
+    wanted = [truth[name] for name in ("base", "arm[placebo]", "week", "placebo week")]
+    np.testing.assert_allclose(beta[1:], wanted, atol=0.2)
+
+
 def test_sizes_are_checked(tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         make_data.main(["grouped", "--rows", "0", "--out", str(tmp_path / "a")])
