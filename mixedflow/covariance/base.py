@@ -156,3 +156,8 @@ def psd_factor(G: Float) -> Float:
         F[j, j] = np.sqrt(pivot)
         F[j + 1 :, j] = (G[j + 1 :, j] - F[j + 1 :, :j] @ F[j, :j]) / F[j, j]
     return F
+
+
+def shown(argument: object) -> str:
+    """Return an argument as a message shows it."""
+    return "none" if argument is None else repr(argument)

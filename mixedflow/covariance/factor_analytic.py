@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedflow.covariance.base import CovarianceStructure, Float, psd_factor
+from mixedflow.covariance.base import CovarianceStructure, Float, psd_factor, shown
 from mixedflow.covariance.m_step import maximise
 from mixedflow.covariance.registry import register
 from mixedflow.covariance.structured import rescaling
@@ -59,7 +59,7 @@ class FactorAnalytic(CovarianceStructure):
         if not isinstance(argument, int) or isinstance(argument, bool) or argument < 1:
             raise FormulaError(
                 "fa(...) needs its number of factors, a whole number from 1 on, such as "
-                f"fa(0 + site | g, 2); found {argument!r}"
+                f"fa(0 + site | g, 2); found {shown(argument)}"
             )
         return FactorAnalytic(argument)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedflow.covariance.base import CovarianceStructure, Float, psd_factor
+from mixedflow.covariance.base import CovarianceStructure, Float, psd_factor, shown
 from mixedflow.covariance.registry import register
 from mixedflow.errors import FormulaError, UnsupportedError
 
@@ -147,6 +147,6 @@ def _square(argument: object) -> Float:
     if G.ndim != 2 or G.shape[0] != G.shape[1] or not G.size or not np.isfinite(G).all():
         raise FormulaError(
             f"fixed(...) needs a square matrix of numbers, such as [[4, 0.5], [0.5, 1]]; found "
-            f"{argument!r}"
+            f"{shown(argument)}"
         )
     return G

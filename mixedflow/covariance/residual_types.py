@@ -27,6 +27,7 @@ class ResidualDesign:
     group, stratum : columns whose combinations are the groups and the strata
     position : column of the positions, or None for the order of the rows within a group
     largest : rows of the largest group, 0 where that does not matter
+    common : whether strata differ in their variances alone and share all else
     """
 
     structure: str
@@ -37,3 +38,4 @@ class ResidualDesign:
     position: str | None = None
     stratum: tuple[str, ...] = ()
     largest: int = 0
+    common: bool = False

@@ -17,8 +17,13 @@ from mixedflow.covariance.base import CovarianceStructure, Float
 from mixedflow.covariance.correlation import LIMIT, Correlation, correlation_of
 from mixedflow.covariance.m_step import maximise
 
-_FELT = 1e7
-"""Effect of psi on G, in units of the floors, below which psi is held: nothing depends on it."""
+_FELT = 1e8
+"""Variances that psi ties, in units of the floors, below which it is held: G does not feel it."""
+
+_SINGULAR = 1e-6
+"""Smallest eigenvalue of C below which G is said to be singular."""
+
+_TINY = 1e-300
 
 _AT_LIMIT = 1e-6
 
@@ -133,8 +138,9 @@ class CorrelatedColumns(CovarianceStructure):
         dim = len(floor)
         count, out = self._n_sd(dim), super().bounds(theta, floor)
         psi, sd = theta[count:], self._parts(theta, dim)[0]
-        felt = np.abs(self.correlation.derivatives(psi, dim)) * np.outer(sd, sd)
-        felt = felt / np.sqrt(np.outer(floor, floor))
+        where = np.abs(self.correlation.derivatives(psi, dim))
+        where = where / np.maximum(where.max(axis=(1, 2), initial=0.0), _TINY)[:, None, None]
+        felt = where * np.outer(sd, sd) / np.sqrt(np.outer(floor, floor))
         at_limit = np.abs(psi) >= LIMIT - _AT_LIMIT
         out[count:] = np.where(at_limit, -np.sign(psi), 0).astype(np.int8)
         unfelt = felt.max(axis=(1, 2), initial=0.0) < _FELT
@@ -142,9 +148,9 @@ class CorrelatedColumns(CovarianceStructure):
         return out
 
     def singular(self, theta: Float, dim: int) -> bool:
-        """Return whether a standard deviation is zero or a psi at its limit."""
-        psi = theta[self._n_sd(dim) :]
-        return super().singular(theta, dim) or bool((np.abs(psi) >= LIMIT - _AT_LIMIT).any())
+        """Return whether a standard deviation is zero or the correlations are singular."""
+        C = self._parts(theta, dim)[1]
+        return super().singular(theta, dim) or bool(np.linalg.eigvalsh(C)[0] < _SINGULAR)
 
     def expansion(self, dim: int) -> NDArray[np.bool_]:
         """Return the lower triangle, where rescaled columns have their working matrices."""

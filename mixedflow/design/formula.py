@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from mixedflow.covariance.registry import get_structure, structure_names
 from mixedflow.design.functions import FUNCTIONS
 from mixedflow.design.safety import Expression, check_column_name, parse_expression
 from mixedflow.design.tokens import (
@@ -24,7 +25,6 @@ from mixedflow.design.tokens import (
 )
 from mixedflow.errors import FormulaError, UnsupportedError, did_you_mean, listing
 
-RANDOM_STRUCTURES = ("us", "diag")
 MAX_POWER = 8
 MAX_CROSSED = 12
 
@@ -69,8 +69,11 @@ class RandomTerm:
     structure: str = "us"
 
     def __str__(self) -> str:
-        bars = f"({self.lhs} | {self.factor.name})"
-        return bars if self.structure == "us" else self.structure + bars
+        name, _, argument = self.structure.partition("(")
+        inside = f"{self.lhs} | {self.factor.name}"
+        if argument:
+            inside += f", {argument[:-1]}"
+        return f"({inside})" if name == "us" else f"{name}({inside})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +255,7 @@ def _formulaic_terms(
 
 
 def _random_terms(sign: str, chunk: Sequence[Token], text: str) -> list[RandomTerm]:
-    """Read ``(lhs | group)``, ``(lhs || group)`` or ``us(...)``/``diag(...)`` into one term or more."""
+    """Read ``(lhs | group)``, ``(lhs || group)`` or ``cs(lhs | group)`` into one term or more."""
     structure, inside = _structure(chunk, text)
     if sign == "-":
         raise FormulaError(f"'- {join(chunk)}' in '{text}': a random term cannot be subtracted.")
@@ -264,7 +267,8 @@ def _random_terms(sign: str, chunk: Sequence[Token], text: str) -> list[RandomTe
     (_, left), (bar, right) = pieces
     if bar == "||" and structure is not None:
         raise FormulaError(
-            f"'{join(chunk)}': write either {structure}(... | ...) or (... || ...), not both."
+            f"'{join(chunk)}': write either {structure.partition('(')[0]}(... | ...) or "
+            "(... || ...), not both."
         )
     lhs = _linear_part(_signed_chunks(left, text), text)
     if not lhs.terms:
@@ -297,13 +301,32 @@ def _structure(chunk: Sequence[Token], text: str) -> tuple[str | None, Sequence[
     name = chunk[0].text
     if name in FUNCTIONS and name != "cs":
         raise FormulaError(f"'{join(chunk)}' in '{text}': a bar cannot stand inside {name}().")
-    if name not in RANDOM_STRUCTURES:
-        near = did_you_mean(name, RANDOM_STRUCTURES)
+    offered = structure_names()
+    if name not in offered:
+        near = did_you_mean(name, offered)
         raise UnsupportedError(
             f"'{join(chunk)}': the covariance structure '{name}' is not offered for random "
-            f"terms{near}; offered are {listing(RANDOM_STRUCTURES)}."
+            f"terms{near}; offered are {listing(offered)}."
         )
-    return name, inside
+    return _with_argument(name, inside, chunk)
+
+
+def _with_argument(
+    name: str, inside: Sequence[Token], chunk: Sequence[Token]
+) -> tuple[str, Sequence[Token]]:
+    """Split ``0 + site | g, 2`` into the structure ``fa(2)`` and the term before the comma."""
+    (_, term), *rest = split_top(inside, ",")
+    if len(rest) > 1:
+        raise FormulaError(
+            f"'{join(chunk)}': {name}(... | ...) takes one argument at most, found {len(rest)}."
+        )
+    argument = "".join(token.text for token in rest[0][1]) if rest else "None"
+    try:
+        if not rest and name == get_structure(name).spelled:
+            return name, term
+        return get_structure(f"{name}({argument})").spelled, term
+    except FormulaError as error:
+        raise FormulaError(f"'{join(chunk)}': {error}.") from None
 
 
 def _split_double_bar(lhs: LinearPart) -> list[LinearPart]:

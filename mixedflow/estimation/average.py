@@ -81,10 +81,9 @@ def _residual_products(solution: MmeSolution, variates: Parts) -> Parts:
     """Return Z~'R^-1 q, (L_f, Q_f, r - 1) a factor."""
     mme, system = solution.mme, solution.mme.system
     out = [fs.ZtBZ @ c for fs, c in zip(system.factors, variates, strict=True)]
-    r = variates[0].shape[2] if variates else 0
     for (f, h), pair in system.pairs.items():
-        out[f] = out[f] + (pair.matrix @ variates[h].reshape(-1, r)).reshape(out[f].shape)
-        out[h] = out[h] + (pair.matrix.T @ variates[f].reshape(-1, r)).reshape(out[h].shape)
+        out[f] = out[f] + (pair.matrix @ _by_row(variates[h])).reshape(out[f].shape)
+        out[h] = out[h] + (pair.matrix.T @ _by_row(variates[f])).reshape(out[h].shape)
     return tuple(mme.precision * part for part in out)
 
 
@@ -96,9 +95,14 @@ def _variate_gram(
     gram = np.zeros((r, r))
     gradients = residual_gradients(solution)
     for c, prod, t in zip(variates, products, gradients, strict=True):
-        flat = c.reshape(-1, r - 1)
-        gram[:-1, :-1] += flat.T @ prod.reshape(-1, r - 1)
+        flat = _by_row(c)
+        gram[:-1, :-1] += flat.T @ _by_row(prod)
         gram[:-1, -1] += flat.T @ t.ravel()
     gram[-1, :-1] = gram[:-1, -1]
     gram[-1, -1] = found.residual
     return gram
+
+
+def _by_row(part: Float) -> Float:
+    """Return (L, Q, r) as (L Q, r), r = 0 too."""
+    return part.reshape(part.shape[0] * part.shape[1], part.shape[2])

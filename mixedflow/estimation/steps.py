@@ -101,7 +101,7 @@ def _solve_semidefinite(H: Float, h: Float) -> Float:
     scale = np.sqrt(np.maximum(np.diag(H), 0.0))
     safe = np.where(scale > 0, scale, 1.0)
     values, vectors = np.linalg.eigh(H / np.outer(safe, safe))
-    usable = values > 1e-12 * max(values[-1], 0.0)
+    usable = values > 1e-12 * values.max(initial=0.0)
     inverse = np.where(usable, 1.0 / np.where(usable, values, 1.0), 0.0)
     alpha: Float = (vectors @ (inverse * (vectors.T @ (h / safe)))) / safe
     return alpha

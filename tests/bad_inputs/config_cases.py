@@ -372,11 +372,11 @@ CHECKED = [
     ),
     config(
         "structure of a model",
-        "formula: y ~ x + ar1(x | g)",
+        "formula: y ~ x + arr(x | g)",
         UnsupportedError,
         "models.one.formula",
-        "'ar1'",
-        text=line(FORMULA, "y ~ x + ar1(x | g)"),
+        "did you mean 'ar1'",
+        text=line(FORMULA, "y ~ x + arr(x | g)"),
         read=False,
     ),
     config(

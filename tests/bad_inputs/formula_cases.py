@@ -79,7 +79,37 @@ READING = [
     formula("number as a term", "y ~ 2 * x + (1 | g)", FormulaError, "the number 2", "I(2 * x)"),
     formula("power too high", "y ~ (x + z)^99 + (1 | g)", FormulaError, "1 to 8"),
     formula(
-        "unknown structure", "y ~ x + ar1(1 + x | g)", UnsupportedError, "'ar1'", "'us', 'diag'"
+        "unknown structure",
+        "y ~ x + spatial(1 + x | g)",
+        UnsupportedError,
+        "'spatial'",
+        "'us', 'diag', 'id', 'cs'",
+    ),
+    formula(
+        "factors of a structure not said",
+        "y ~ x + fa(0 + x | g)",
+        FormulaError,
+        "fa(0 + site | g, 2)",
+        "found none",
+    ),
+    formula(
+        "argument of a structure that takes none",
+        "y ~ x + cs(1 + x | g, 2)",
+        FormulaError,
+        "'cs'",
+        "found 2",
+    ),
+    formula(
+        "known matrix not symmetric",
+        "y ~ x + fixed(1 + x | g, [[1, 2], [3, 9]])",
+        FormulaError,
+        "row 1, column 2 holds 2",
+    ),
+    formula(
+        "known matrix not positive semidefinite",
+        "y ~ x + fixed(1 + x | g, [[1, 2], [2, 1]])",
+        FormulaError,
+        "smallest eigenvalue is -1",
     ),
     formula(
         "misspelt structure",

@@ -41,7 +41,7 @@ every = pytest.mark.parametrize(("name", "basis", "strata"), CASES)
 class Dense:
     """Groups with missing positions, their basis matrices, and R0 written out."""
 
-    def __init__(self, name, basis, strata, n_groups=30):
+    def __init__(self, name, basis, strata, n_groups=30, *, common=False):
         self.structure, self.rng = get_residual(name), np.random.default_rng([1, *map(ord, name)])
         self.design = ResidualDesign(
             name,
@@ -49,6 +49,7 @@ class Dense:
             positions=tuple("vwxyz") if basis == "pairs" else (),
             strata=strata,
             largest=M if basis == "sizes" else 0,
+            common=common,
         )
         self.real = basis == "gaps" and name != "ar1"
         patterns = [*PATTERNS, *self.rng.choice(PATTERNS, n_groups - len(PATTERNS))]
@@ -101,9 +102,14 @@ class Dense:
         out, at = np.zeros((self.n, self.n)), 0
         strata = len(self.design.strata)
         count = (len(psi) - strata + 1) // strata
+        common = self.design.common
+        first = [0 if common else s * (count + 1) for s in range(strata)]
+        if common:
+            count = len(psi) - strata + 1
         for s, positions in self.groups:
-            own = psi[s * (count + 1) :][:count]
-            variance = np.exp(2.0 * psi[s * (count + 1) - 1]) if s else 1.0
+            own = psi[first[s] :][:count]
+            log_sd = psi[count + s - 1 if common else first[s] - 1] if s else 0.0
+            variance = np.exp(2.0 * log_sd)
             stop = at + len(positions)
             if self.real:
                 t = TIMES[positions]
@@ -186,6 +192,25 @@ def test_parameters_are_counted_and_named(name, basis, strata):
     assert structure.title
     assert set(structure.nested_in) <= set(residual_structures())
     assert structure.basis == structure.bases[0]
+
+
+@pytest.mark.parametrize(("name", "basis"), [("ar1", "gaps"), ("us", "pairs"), ("cs", "sizes")])
+def test_strata_may_share_all_but_their_variances(name, basis):
+    dense = Dense(name, basis, ("a", "b", "c"), common=True)
+    found, R = dense.weights(dense.psi), dense.R0(dense.psi)
+    assert len(dense.psi) == dense.structure.n_params(M) + 2
+    inverse = sum(f * dense.B[key] for f, key in zip(found.f, dense.keys, strict=True))
+    assert_allclose(inverse, np.linalg.inv(R), rtol=1e-12, atol=1e-12)
+    assert_allclose(found.logdet, np.linalg.slogdet(R)[1], rtol=1e-12)
+    plan = residual_plan(dense.design, dense.keys, dense.counts)
+    s_k = dense.rng.normal(size=len(dense.keys))
+    of_sum, of_log = plan.slopes(dense.psi, s_k)
+    for i, unit in enumerate(np.eye(len(dense.psi))):
+        up, down = (plan.values(dense.psi + s * 1e-5 * unit) for s in (1, -1))
+        assert_allclose(found.df[i], (up[0] - down[0]) / 2e-5, rtol=1e-6, atol=1e-7)
+        assert_allclose(of_sum[i], (up[0] - down[0]) @ s_k / 2e-5, rtol=1e-6, atol=1e-6)
+        assert_allclose(of_log[i], (up[1] - down[1]) / 2e-5, rtol=1e-6, atol=1e-6)
+    assert (plan.limits[0] < plan.limits[1]).all()
 
 
 @pytest.mark.parametrize("name", residual_structures())
