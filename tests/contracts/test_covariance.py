@@ -318,7 +318,7 @@ def test_a_newcomer_is_picked_up():
     names = ["us", "diag", "id", "cs", "csh", "ar1", "ar1h", "toep", "toeph", "fa", "fixed"]
     assert set(names) <= set(structures())
     assert set(structure_names()) == set(structures())
-    assert {name.partition("(")[0] for name, _ in SPELLED} == set(structures())
+    assert {name.partition("(")[0] for name, _ in SPELLED} <= set(structures())
 
 
 @pytest.mark.parametrize(
