@@ -144,6 +144,11 @@ def residual_matrix(design: ResidualDesign, psi: Float, stratum: int = 0) -> Flo
     return R
 
 
+def stratum_places(design: ResidualDesign, stratum: int) -> tuple[int, slice]:
+    """Return where in psi a stratum's log relative sd (no meaning for the first) and its own stand."""
+    return _places(design, stratum)
+
+
 def start_psi(
     design: ResidualDesign, keys: Sequence[SumKey] = (), counts: Sequence[int] = ()
 ) -> Float:
