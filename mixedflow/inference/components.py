@@ -12,6 +12,7 @@ import numpy as np
 
 from mixedflow.covariance.registry import get_structure
 from mixedflow.design.types import DesignInfo, Float, TermDesign
+from mixedflow.inference.residual import residual_rows
 
 
 class VarianceComponent(NamedTuple):
@@ -25,15 +26,24 @@ class VarianceComponent(NamedTuple):
 
 
 def variance_components(
-    info: DesignInfo, terms: Sequence[TermDesign], G: Sequence[Float], sigma2: float
+    info: DesignInfo,
+    terms: Sequence[TermDesign],
+    G: Sequence[Float],
+    sigma2: float,
+    psi: Float | None = None,
 ) -> list[VarianceComponent]:
-    """Return variances, then covariances of every term, the residual last.
+    """Return variances, then covariances of every term, the residuals last.
+
+    Of residuals with a structure come variances by stratum and position, then what determines
+    their correlations; a row of a correlation that has no name of two positions has it in
+    ``term2``: "rho", or "rho(2)" at the second lag. Without one covariance its ``vcov`` is NaN.
 
     Parameters
     ----------
     info, terms : names
     G : (q_j, q_j) a term
-    sigma2 : residual variance
+    sigma2 : residual variance, at the first position of the first stratum
+    psi : parameters of R0, where residuals have a structure
     """
     rows = []
     for term, matrix in zip(terms, G, strict=True):
@@ -41,7 +51,10 @@ def variance_components(
         rows += _of_term(
             term.label, names, matrix, correlated=get_structure(term.structure).correlated
         )
-    return [*rows, VarianceComponent("Residual", "", "", sigma2, float(np.sqrt(sigma2)))]
+    if info.residual is None or psi is None:
+        return [*rows, VarianceComponent("Residual", "", "", sigma2, float(np.sqrt(sigma2)))]
+    found = residual_rows(info.residual, psi, sigma2)
+    return [*rows, *(VarianceComponent("Residual", *row) for row in found)]
 
 
 def _of_term(

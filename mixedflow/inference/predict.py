@@ -41,3 +41,15 @@ def random_predictor(block: DesignBlock, terms: Sequence[TermDesign], u: Sequenc
         contribution = np.einsum("ij,ij->i", Z, effects[codes])
         eta += np.where(codes >= 0, contribution, 0.0)
     return eta
+
+
+def effects_by_term(terms: Sequence[TermDesign], u: Sequence[Float]) -> tuple[Float, ...]:
+    """Return u of every term, (L_f, q_j), from u of every factor with its terms side by side."""
+    factors = sorted({term.factor for term in terms})
+    taken = dict.fromkeys(factors, 0)
+    out = []
+    for term in terms:
+        start = taken[term.factor]
+        taken[term.factor] = stop = start + len(term.columns)
+        out.append(u[factors.index(term.factor)][:, start:stop])
+    return tuple(out)

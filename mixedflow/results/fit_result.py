@@ -7,10 +7,10 @@ Stands at "Results" in ``docs/algorithm.md``. Values are tables by name; arrays 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,25 +22,26 @@ from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec
 from mixedflow.design.types import Float
 from mixedflow.equations.iterative import NO_INVERSE
-from mixedflow.errors import DataError, UnsupportedError
+from mixedflow.errors import UnsupportedError
 from mixedflow.estimation.certificate import Certificate
 from mixedflow.estimation.fit import (
     Estimates,
     conditional_covariances,
     conditional_covariances_at,
     evaluate_at,
+    exact_problem,
     trace_table,
 )
 from mixedflow.estimation.probed import MonteCarloError
+from mixedflow.estimation.problem import Problem
 from mixedflow.inference.components import variance_components
 from mixedflow.inference.fixed import coefficient_table
-from mixedflow.inference.predict import linear_predictor, random_predictor
+from mixedflow.inference.predict import effects_by_term, linear_predictor, random_predictor
 from mixedflow.results.chosen import chosen_levels
+from mixedflow.results.rows import ResidualKind, fitted_rows, row_residuals
 from mixedflow.results.summary import render_summary
 from mixedflow.results.tabulating import pd
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from mixedflow.results.variances import errors_table, residual_covariance, residual_table
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -108,12 +109,16 @@ class FitResult:
 
     @property
     def df_model(self) -> int:
-        """Number of parameters: fixed effects, variances and covariances, residual variance."""
+        """Number of parameters: fixed effects, those of every G, those of R (at least sigma)."""
         return self.estimates.n_params
 
     @property
     def sigma(self) -> float:
-        """Residual standard deviation; that of a row of weight 1 where rows are weighted."""
+        """Residual standard deviation of a row of weight 1.
+
+        Where residuals have a structure with several variances, that at the first position of the
+        first stratum, as in nlme; see ``residual_params`` for the others.
+        """
         return float(np.sqrt(self.estimates.sigma2))
 
     @property
@@ -177,10 +182,40 @@ class FitResult:
     def varcorr(self) -> pd.DataFrame:
         """Variance components: group, term1, term2, vcov, sdcor; ``term2`` is "" on variances."""
         info = self.crossproducts.info
-        rows = variance_components(
-            info, self.encoder.terms, self.estimates.G, self.estimates.sigma2
-        )
+        estimates = self.estimates
+        psi = estimates.params.psi
+        rows = variance_components(info, self.encoder.terms, estimates.G, estimates.sigma2, psi)
         return pd.DataFrame(rows, columns=["group", "term1", "term2", "vcov", "sdcor"])
+
+    @cached_property
+    def varcorr_se(self) -> pd.DataFrame:
+        """``varcorr`` with standard errors: ``se`` of ``vcov``, ``se_sdcor`` of SD or correlation.
+
+        From the observed information, when first asked for: two evaluations of the likelihood's
+        slope a parameter. NaN where ``note`` says why: at a bound, or not estimated.
+
+        Raises
+        ------
+        UnsupportedError
+            for a fit by the solver 'pcg', which only estimates the slope.
+        """
+        return errors_table(self, self._problem())
+
+    @cached_property
+    def residual_params(self) -> pd.DataFrame:
+        """Parameters of R by stratum, as nlme and mmrm name them: stratum, parameter, estimate."""
+        return residual_table(self)
+
+    @cached_property
+    def residual_cov(self) -> pd.DataFrame | dict[str, pd.DataFrame]:
+        """Covariance of residuals of weight 1 over positions; a dict by stratum where there are strata.
+
+        Raises
+        ------
+        UnsupportedError
+            where the structure has no named positions; ``residual_params`` is there for all.
+        """
+        return residual_covariance(self)
 
     @property
     def n_levels(self) -> dict[str, int]:
@@ -242,6 +277,16 @@ class FitResult:
             monte_carlo=estimates.monte_carlo,
         )
 
+    def _problem(self) -> Problem:
+        estimates = self.estimates
+        return exact_problem(
+            self.crossproducts,
+            self.encoder.terms,
+            reml=estimates.reml,
+            solver=estimates.solver,
+            monte_carlo=estimates.monte_carlo,
+        )
+
     def _by_factor(self, parts: tuple[Float, ...]) -> dict[str, pd.DataFrame]:
         """Name (L_f, q_f) arrays, given in the order of the model's factors, terms side by side."""
         info, terms = self.crossproducts.info, self.encoder.terms
@@ -255,15 +300,7 @@ class FitResult:
 
     @cached_property
     def _u_by_term(self) -> tuple[Float, ...]:
-        terms = self.encoder.terms
-        factors = sorted({term.factor for term in terms})
-        taken = dict.fromkeys(factors, 0)
-        out = []
-        for term in terms:
-            start = taken[term.factor]
-            taken[term.factor] = stop = start + len(term.columns)
-            out.append(self.estimates.u[factors.index(term.factor)][:, start:stop])
-        return tuple(out)
+        return effects_by_term(self.encoder.terms, self.estimates.u)
 
     @cached_property
     def trace(self) -> pd.DataFrame:
@@ -320,26 +357,23 @@ class FitResult:
         """Conditional residuals y - fitted of the rows used."""
         return self._rows()["resid"].rename("resid")
 
-    def _rows(self) -> pd.DataFrame:
-        if self.source is None:
-            raise DataError(
-                "this fit was read from disk without its rows, so it has no fitted values or "
-                "residuals; use predict(newdata)"
-            )
-        parts = [self._row_part(i) for i in range(self.source.n_partitions)]
-        frame = pd.concat(parts)
-        if self.row_index is not None:
-            frame.index = self.row_index[frame.index]
-        return frame
+    def residuals(self, kind: ResidualKind = "response") -> pd.Series:
+        """Return conditional residuals e = y - X beta - Z u of the rows used.
 
-    def _row_part(self, i: int) -> pd.DataFrame:
-        assert self.source is not None  # noqa: S101 - checked by the caller
-        table: pa.Table = self.source.read(i, self.encoder.variables())
-        block = self.encoder.encode(table)
-        fitted = self._predictor(block, random=True)
-        y = block.y[:, 0] if block.offset is None else block.y[:, 0] + block.offset
-        at = self.source.row_offset(i) + np.flatnonzero(block.kept)
-        return pd.DataFrame({"fitted": fitted, "resid": y - fitted}, index=at)
+        Parameters
+        ----------
+        kind : ``response``, e; ``pearson``, e sqrt(w) over its row's standard deviation;
+            ``normalized``, L^-1 of that with L L' the correlation of the rows of a group (nlme's)
+
+        Raises
+        ------
+        UnsupportedError
+            for another kind.
+        """
+        return row_residuals(self, kind)
+
+    def _rows(self) -> pd.DataFrame:
+        return fitted_rows(self)
 
     def summary(self) -> str:
         """Return the fit as text, laid out as lme4's."""
@@ -362,22 +396,6 @@ class FitResult:
 
     def as_record(self) -> dict[str, Any]:
         """Return the scalars and small tables as plain JSON values."""
-        return {
-            "loglik": self.loglik,
-            "deviance": self.deviance,
-            "aic": self.aic,
-            "bic": self.bic,
-            "nobs": self.nobs,
-            "df_model": self.df_model,
-            "sigma": self.sigma,
-            "converged": self.converged,
-            "singular": self.singular,
-            "n_iter": self.n_iter,
-            "fixef": self.fixef.to_dict(),
-            "se": self.coef_table["se"].to_dict(),
-            "vcov": self.estimates.vcov.tolist(),
-            "varcorr": self.varcorr.to_dict(orient="records"),
-            "n_levels": self.n_levels,
-            "certificate": asdict(self.certificate),
-            "monte_carlo": None if self.monte_carlo is None else asdict(self.monte_carlo),
-        }
+        from mixedflow.results.store import fit_record
+
+        return fit_record(self)

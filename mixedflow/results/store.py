@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +76,12 @@ def _to_json(fit: FitResult) -> dict[str, Any]:
         "solver": estimates.solver,
         "parameters": {
             "theta": [part.tolist() for part in estimates.params.theta],
+            "psi": estimates.params.psi.tolist(),
             "phi": estimates.params.phi,
         },
         "singular_terms": list(estimates.singular),
         "seconds": estimates.seconds,
-        **fit.as_record(),
+        **fit_record(fit),
         "data_summary": dict(fit.data_summary),
         "messages": list(fit.messages),
         "timings": dict(fit.timings),
@@ -88,8 +89,32 @@ def _to_json(fit: FitResult) -> dict[str, Any]:
     }
 
 
+def fit_record(fit: FitResult) -> dict[str, Any]:
+    """Return the scalars and small tables of a fit as plain JSON values."""
+    return {
+        "loglik": fit.loglik,
+        "deviance": fit.deviance,
+        "aic": fit.aic,
+        "bic": fit.bic,
+        "nobs": fit.nobs,
+        "df_model": fit.df_model,
+        "sigma": fit.sigma,
+        "converged": fit.converged,
+        "singular": fit.singular,
+        "n_iter": fit.n_iter,
+        "fixef": fit.fixef.to_dict(),
+        "se": fit.coef_table["se"].to_dict(),
+        "vcov": fit.estimates.vcov.tolist(),
+        "varcorr": fit.varcorr.to_dict(orient="records"),
+        "n_levels": fit.n_levels,
+        "certificate": asdict(fit.certificate),
+        "monte_carlo": None if fit.monte_carlo is None else asdict(fit.monte_carlo),
+    }
+
+
 def _ranef_table(fit: FitResult) -> pa.Table:
-    parts = []
+    parts = [pd.DataFrame({"factor": [], "level": [], "column": []}, dtype=str)]
+    parts[0] = parts[0].assign(blup=np.empty(0), sd=np.empty(0))
     for factor, values in fit.ranef.items():
         known = fit.monte_carlo is None
         sd = fit.ranef_se[factor] if known else pd.DataFrame(np.nan, values.index, values.columns)
@@ -124,9 +149,7 @@ def load_fit(folder: Path) -> FitResult:
         schema = Schema.load(folder / "schema")
         sums = load_crossproducts(folder / "crossproducts")
         stored = content["parameters"]
-        params = VarianceParameters(
-            tuple(np.array(part, dtype=float) for part in stored["theta"]), float(stored["phi"])
-        )
+        params = _parameters(stored)
         trace = _read_trace(folder / "trace.parquet")
         estimates = _verified(content, params, Encoder(spec, schema), (sums, trace, folder))
     except StoredFileError:
@@ -154,6 +177,13 @@ def load_fit(folder: Path) -> FitResult:
         timings=content["timings"],
         versions=content["versions"],
     )
+
+
+def _parameters(stored: Mapping[str, Any]) -> VarianceParameters:
+    """Return the stored parameters; a fit from before structures of R has no psi."""
+    theta = tuple(np.array(part, dtype=float) for part in stored["theta"])
+    psi = np.array(stored.get("psi", []), dtype=float)
+    return VarianceParameters(theta, float(stored["phi"]), psi)
 
 
 def _read_json(folder: Path) -> dict[str, Any]:

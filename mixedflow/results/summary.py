@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixedflow.covariance.registry import get_residual
 from mixedflow.results.tabulating import pd
 
 if TYPE_CHECKING:
@@ -65,11 +66,32 @@ def correlation_of(vcov: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(V / np.outer(safe, safe), index=vcov.index, columns=vcov.columns)
 
 
+def has_residual_table(fit: FitResult) -> bool:
+    """Say whether the residuals have correlations, or more variances than one."""
+    return int((fit.varcorr["group"] == "Residual").sum()) > 1
+
+
+def residual_rows(fit: FitResult) -> list[tuple[str, float, float]]:
+    """Return (name, variance or covariance, SD or correlation) of residuals with a structure."""
+    frame = fit.varcorr[fit.varcorr["group"] == "Residual"]
+    return [
+        (", ".join(str(name) for name in (a, b) if not is_blank(name)), float(vcov), float(sdcor))
+        for a, b, vcov, sdcor in zip(
+            frame["term1"], frame["term2"], frame["vcov"], frame["sdcor"], strict=True
+        )
+    ]
+
+
 def random_rows(fit: FitResult) -> list[tuple[str, str, float, float, list[float]]]:
-    """Return (group, name, variance, sd, correlations with the names above it), Residual last."""
+    """Return (group, name, variance, sd, correlations with the names above it), Residual last.
+
+    Residuals that have correlations, or more variances than one, are left to a table of their own.
+    """
     frame = fit.varcorr
-    single = frame[[is_blank(v) for v in frame["term2"]]]
-    pairs = frame[[not is_blank(v) for v in frame["term2"]]]
+    if has_residual_table(fit):
+        frame = frame[frame["group"] != "Residual"]
+    variance = np.array([is_blank(v) for v in frame["term2"]], dtype=bool)
+    single, pairs = frame[variance], frame[~variance]
     corr = {
         (str(group), str(a), str(b)): float(r)
         for group, a, b, r in zip(
@@ -122,6 +144,8 @@ def _criterion_lines(fit: FitResult) -> list[str]:
 
 def _random_lines(fit: FitResult) -> list[str]:
     rows = random_rows(fit)
+    if not rows:
+        return [f"Number of obs: {fit.nobs:,}"]
     variances = format_column([row[2] for row in rows])
     sds = format_column([row[3] for row in rows])
     depth = max((len(row[4]) for row in rows), default=0)
@@ -134,11 +158,47 @@ def _random_lines(fit: FitResult) -> list[str]:
         last = group
     head = ["Groups", "Name", "Variance", "Std.Dev.", *(["Corr"] + [""] * (depth - 1))[:depth]]
     levels = "; ".join(f"{name}, {count:,}" for name, count in fit.n_levels.items())
-    return [
-        "Random effects:",
-        *text_table(head, body, left=2),
-        f"Number of obs: {fit.nobs:,}; groups: {levels}",
-    ]
+    counts = f"Number of obs: {fit.nobs:,}" + (f"; groups: {levels}" if levels else "")
+    return ["Random effects:", *text_table(head, body, left=2), counts]
+
+
+WIDEST_RESIDUAL = 12
+"""Positions whose covariance matrix is printed."""
+
+
+def _residual_lines(fit: FitResult) -> list[str]:
+    """Return the parameters of R, and its matrices over positions where they are small."""
+    if not has_residual_table(fit):
+        return []
+    table = fit.residual_params
+    several = table["stratum"].astype(bool).any()
+    columns = ["stratum", "parameter"] if several else ["parameter"]
+    shown = table[[not str(name).startswith("corr(") for name in table["parameter"]]]
+    names = [[str(v) for v in shown[c]] for c in columns]
+    values = format_column(shown["estimate"].to_list())
+    body = [list(cells) for cells in zip(*names, values, strict=True)]
+    blank = [""] * (len(columns) + 1)
+    lines = [f"Residuals: {residual_title(fit)}", *text_table(blank, body, len(columns))[1:]]
+    for label, frame in residual_matrices(fit).items():
+        if len(frame) <= WIDEST_RESIDUAL:
+            lines += ["", "Covariance of residuals" + (f", {label}:" if label else ":")]
+            body = [[str(a), *format_column(frame.loc[a].to_list())] for a in frame.index]
+            lines += text_table(["", *map(str, frame.columns)], body)
+    return ["", *lines]
+
+
+def residual_title(fit: FitResult) -> str:
+    """Return the structure of R in words."""
+    return get_residual(fit.spec.parsed_residual.structure).title
+
+
+def residual_matrices(fit: FitResult) -> dict[str, pd.DataFrame]:
+    """Return the covariance of the residuals over named positions, by stratum; none without."""
+    design = fit.crossproducts.info.residual
+    if design is None or not design.positions:
+        return {}
+    found = fit.residual_cov
+    return found if isinstance(found, dict) else {"": found}
 
 
 def _fixed_lines(fit: FitResult) -> list[str]:
@@ -185,14 +245,23 @@ def render_summary(fit: FitResult) -> str:
     rows = f"{int(data.get('rows_in', fit.nobs)):,} rows"
     if dropped:
         rows += f", {dropped:,} dropped for missing values"
+    kind = "Linear mixed model" if fit.n_levels else "Linear model with correlated residuals"
     lines = [
-        f"Linear mixed model fit by {how}",
+        f"{kind} fit by {how}",
         f"Formula: {fit.spec.formula}",
         f"Data:    {source} ({rows})",
     ]
     if fit.spec.weights:
         lines.append(f"Weights: {fit.spec.weights}")
-    sections = [["", *_criterion_lines(fit), ""], _random_lines(fit), [""], _fixed_lines(fit)]
+    if has_residual_table(fit):
+        lines.append(f"R:       {fit.spec.residual}")
+    sections = [
+        ["", *_criterion_lines(fit), ""],
+        _random_lines(fit),
+        _residual_lines(fit),
+        [""],
+        _fixed_lines(fit),
+    ]
     for section in sections:
         lines += section
     lines += _correlation_lines(fit) + _state_lines(fit)
