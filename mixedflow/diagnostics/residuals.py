@@ -17,13 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixedflow.data.atomic import atomic_folder
+from mixedflow.data.prepared import PreparedData
 from mixedflow.data.source import Source
 from mixedflow.design.arrow import PartitionPlace
 from mixedflow.design.coded import fixed_part
 from mixedflow.design.encode import Encoder
 from mixedflow.design.types import DesignBlock, DesignInfo, Float, Int
 from mixedflow.diagnostics.sketch import ResidualSums, Rows, empty_sums, summarise_rows
-from mixedflow.errors import FitError
+from mixedflow.errors import FitError, UnsupportedError
+from mixedflow.inference.decorrelate import ResidualPlaces, placed_sds, position_sds
 from mixedflow.results.fit_result import FitResult
 
 FOLDER = "residuals.parquet"
@@ -44,11 +46,21 @@ class Effects:
     beta : (p,) fixed effects in the order of the X columns, zero for a column that was dropped
     blups : one (L_f, Q_f) array a factor, summed over the terms that use a column
     sigma : residual standard deviation
+    relative : standard deviations over sigma, (strata, positions or 1), where R has a structure
     """
 
     beta: Float
     blups: tuple[Float, ...]
     sigma: float
+    relative: Float | None = None
+
+    def sd(self, block: DesignBlock) -> Float:
+        """Return the residual standard deviation of every row, of weight 1, (n,)."""
+        if self.relative is None or block.pattern is None:
+            return np.full(len(block.y), self.sigma)
+        pattern = block.pattern
+        places = ResidualPlaces(pattern.stratum, pattern.group, pattern.position)
+        return self.sigma * placed_sds(self.relative, places)
 
 
 def effects_of(fit: FitResult, info: DesignInfo) -> Effects:
@@ -62,7 +74,10 @@ def effects_of(fit: FitResult, info: DesignInfo) -> Effects:
         labels = [str(label) for label in fit.schema.level_labels(index)]
         ordered = frame if list(frame.index) == labels else frame.loc[labels]
         blups.append(_by_column(ordered, factor.columns))
-    effects = Effects(beta, tuple(blups), float(fit.sigma))
+    relative = None
+    if info.residual is not None:
+        relative = position_sds(info.residual, fit.estimates.params.psi)
+    effects = Effects(beta, tuple(blups), float(fit.sigma), relative)
     numbers = [effects.beta, np.array([effects.sigma]), *effects.blups]
     if not all(np.isfinite(part).all() for part in numbers) or effects.sigma <= 0:
         raise FitError(
@@ -107,7 +122,7 @@ class PartitionResiduals:
     row : numbers of the rows in the source, counted from 1
     fitted, fitted_marginal : X beta + Z u and X beta, both with the offset
     residual, residual_marginal : y minus each of them
-    standardised : conditional residual times sqrt(weight) / sigma
+    standardised : conditional residual over the standard deviation of its row
     """
 
     row: Int
@@ -139,14 +154,16 @@ def partition_residuals(
     fitted = marginal + random_part(block, effects)
     y = block.y[:, 0] if block.offset is None else block.y[:, 0] + block.offset
     residual = y - fitted
-    scale = 1.0 if block.weights is None else np.sqrt(block.weights)
+    sd = effects.sd(block)
+    if block.weights is not None:
+        sd = sd / np.sqrt(block.weights)
     return PartitionResiduals(
         row=row_offset + np.flatnonzero(block.kept).astype(np.int64) + 1,
         fitted=fitted,
         fitted_marginal=marginal,
         residual=residual,
         residual_marginal=y - marginal,
-        standardised=residual * scale / effects.sigma,
+        standardised=residual / sd,
     )
 
 
@@ -202,6 +219,22 @@ def run_in_order(
     return total
 
 
+def _check_positions(effects: Effects, source: Source, info: DesignInfo) -> None:
+    """Raise where a row's place in its group is needed and groups may lie in several partitions."""
+    design = info.residual
+    if design is None or effects.relative is None or effects.relative.shape[1] == 1:
+        return
+    prepared = isinstance(source, PreparedData) and source.manifest.group in design.group
+    if design.position is None and source.n_partitions > 1 and not prepared:
+        group = ":".join(design.group)
+        raise UnsupportedError(
+            f"the standard deviations of {design.structure}(1 | {group}) go by a row's place in its "
+            f"group, and '{source.name}' has {source.n_partitions} partitions that may divide "
+            f"groups; name a column of positions, {design.structure}(visit | {group}), or give data "
+            "prepared by this group"
+        )
+
+
 def residual_pass(
     fit: FitResult,
     source: Source,
@@ -214,6 +247,7 @@ def residual_pass(
     The parts are written to a folder beside it, which gets the name when all are there.
     """
     effects = effects_of(fit, encoder.info)
+    _check_positions(effects, source, encoder.info)
     columns = tuple(encoder.variables())
     if folder is None:
         work = ResidualPart(source, encoder, columns, effects, None)

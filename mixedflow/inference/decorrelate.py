@@ -22,23 +22,27 @@ class ResidualPlaces:
 
     Attributes
     ----------
-    stratum, group : numbers
+    stratum, group : numbers; no group where rows are independent
     position : number of the position or its value; None for the order of the rows
     """
 
     stratum: Int
-    group: Int
+    group: Int | None
     position: Float | None
 
 
 def row_sds(design: ResidualDesign, psi: Float, places: ResidualPlaces) -> Float:
     """Return the standard deviation of every row relative to sigma, (n,)."""
-    sds = position_sds(design, psi)
+    return placed_sds(position_sds(design, psi), places)
+
+
+def placed_sds(sds: Float, places: ResidualPlaces) -> Float:
+    """Return the standard deviation of every row, (n,), from those of the positions."""
     if sds.shape[1] == 1:
         found: Float = sds[places.stratum, 0]
         return found
     position = places.position
-    at = within_groups(places.group) if position is None else position.astype(np.int64)
+    at = _order_in_group(places) if position is None else position.astype(np.int64)
     out: Float = sds[places.stratum, at]
     return out
 
@@ -49,6 +53,11 @@ def position_sds(design: ResidualDesign, psi: Float) -> Float:
     sds: Float = np.sqrt(np.array(R))
     alike = not get_residual(design.structure).heterogeneous
     return sds[:, :1] if alike else sds
+
+
+def _order_in_group(places: ResidualPlaces) -> Int:
+    assert places.group is not None  # noqa: S101 - structures over positions have groups
+    return within_groups(places.group)
 
 
 def within_groups(group: Int) -> Int:
@@ -71,7 +80,7 @@ def decorrelated(
     design: ResidualDesign, psi: Float, places: ResidualPlaces, e: Float
 ) -> Float:  # fmt: skip
     """Return L^-1 e a group, e already over its standard deviations, (n,)."""
-    if design.basis == "strata" or not len(e):
+    if places.group is None or not len(e):
         return e
     step = within_groups(places.group).astype(float)
     along = step if places.position is None else places.position

@@ -103,7 +103,7 @@ def _weighted(
 
 
 def _places(frame: pd.DataFrame, keys: list[Any], group: tuple[str, ...]) -> ResidualPlaces:
-    codes: Int = np.arange(len(frame), dtype=np.int64)
+    codes: Int | None = None
     if group:
         together = pd.concat(keys, ignore_index=True).astype(object)
         codes = together.groupby(list(group), sort=False).ngroup().to_numpy(dtype=np.int64)

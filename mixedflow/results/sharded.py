@@ -23,12 +23,16 @@ from mixedflow.data.atomic import atomic_folder
 from mixedflow.design.levels import LevelSet
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec
+from mixedflow.equations.choice import plan_engine
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import UnsupportedError
+from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.effects import LevelEffects, level_effects
 from mixedflow.estimation.fit import estimate_levels
+from mixedflow.estimation.problem import Problem
 from mixedflow.results.build import FitRequest, RowSource, data_summary, fit_messages, versions
 from mixedflow.results.fit_result import FitResult
+from mixedflow.results.rows import ResidualKind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +115,10 @@ class ShardedFit(FitResult):
         """Raise: a sharded fit is written in parts."""
         _refuse(f"save('{path}')", "as_record() for the estimates")
 
+    def residuals(self, kind: ResidualKind = "response") -> pd.Series:  # noqa: ARG002
+        """Raise: random effects stay in shards."""
+        _refuse("fitted values and residuals", "predict(newdata, random=False)")
+
     def _rows(self) -> pd.DataFrame:
         _refuse("fitted values and residuals", "predict(newdata, random=False)")
 
@@ -118,6 +126,11 @@ class ShardedFit(FitResult):
     def _store(self) -> ShardStore:
         assert self.levels is not None  # noqa: S101 - given by fit_shards
         return self.levels
+
+    def _problem(self) -> Problem:
+        assert self.system is not None  # noqa: S101 - given by fit_shards
+        make = plan_engine(self.system.pattern, wanted="grouped").make
+        return Problem(self.system, make, self.reml, "auto", FitControl(), self._store)
 
     @cached_property
     def _effects(self) -> LevelEffects:
