@@ -24,8 +24,10 @@ from mixedflow.report.charts import (
     residual_qq_figure,
     trace_figures,
 )
+from mixedflow.report.residual_tables import residual_tables
 from mixedflow.report.vega import chart_library
 from mixedflow.results.fit_result import FitResult
+from mixedflow.results.summary import has_residual_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +148,8 @@ def _model_view(key: str, model: ModelSection) -> dict[str, Any]:
         "fit": tables.criterion_table(fit),
         "fixed": tables.fixed_table(fit, units, unit),
         "fixed_correlation": correlation,
-        "random": tables.random_table(fit),
-        "random_correlation": tables.random_correlation_tables(fit),
-        "levels": tables.levels_table(fit),
+        "residual": fit.spec.residual if has_residual_table(fit) else "",
+        "variances": [*_variance_tables(fit), *residual_tables(fit)],
         "checks": tables.check_table(_checks(model)),
         "trace": tables.trace_table(fit) if len(fit.trace) else None,
         "trace_figures": trace,
@@ -161,6 +162,14 @@ def _model_view(key: str, model: ModelSection) -> dict[str, Any]:
         "versions": tables.versions_table(fit),
         "timings": tables.timings_table(fit),
     }
+
+
+def _variance_tables(fit: FitResult) -> list[tables.Table]:
+    """Return what is known of the random effects; nothing where a model has none."""
+    if not fit.n_levels:
+        return []
+    found = [tables.random_table(fit), tables.levels_table(fit)]
+    return [*found, *tables.random_correlation_tables(fit)]
 
 
 def _checks(model: ModelSection) -> tuple[Any, ...]:

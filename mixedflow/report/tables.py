@@ -122,7 +122,7 @@ def random_correlation_tables(fit: FitResult) -> list[Table]:
         for group, a, b, r in zip(
             frame["group"], frame["term1"], frame["term2"], frame["sdcor"], strict=True
         )
-        if not is_blank(b)
+        if not is_blank(b) and group != "Residual"
     ]
     tables = []
     for label in dict.fromkeys(pair[0] for pair in pairs):

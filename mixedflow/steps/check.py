@@ -16,6 +16,8 @@ import numpy as np
 from mixedflow.config import Config, DataConfig
 from mixedflow.config.plan import make_plan
 from mixedflow.config.template import template
+from mixedflow.covariance.residual_types import ResidualDesign
+from mixedflow.covariance.residual_weights import psi_names
 from mixedflow.data import Source, open_source
 from mixedflow.design import (
     DesignInfo,
@@ -64,6 +66,7 @@ class ModelPlan:
     engine : the route for its equations
     coded : how many columns of X are condensed from level codes
     shared_with : other models that use the same pass over the rows
+    residual : what stands in R; empty where residuals are independent and alike
     """
 
     name: str
@@ -74,6 +77,7 @@ class ModelPlan:
     engine: EnginePlan
     coded: int = 0
     shared_with: tuple[str, ...] = ()
+    residual: str = ""
 
     @property
     def memory(self) -> float:
@@ -116,6 +120,8 @@ class ModelPlan:
         for factor in info.factors:
             columns = ", ".join(factor.columns)
             lines.append((f"group {factor.name}", f"{factor.n_levels:,} levels; {columns}"))
+        if self.residual:
+            lines.append(("residuals", self.residual))
         fixed = ", ".join(info.x_columns[:SHOWN])
         if len(info.x_columns) > SHOWN:
             fixed += f" and {len(info.x_columns) - SHOWN:,} more"
@@ -133,6 +139,11 @@ class ModelPlan:
     @property
     def too_large(self) -> str:
         """Say that the machine's memory will not do, and what fills it."""
+        if not self.info.factors:
+            return (
+                f"about {amount(self.memory)} are needed and this machine has "
+                f"{amount(machine_memory())}; the {len(self.info.x_columns):,} fixed columns fill it"
+            )
         largest = max(self.info.factors, key=lambda f: f.n_levels * len(f.columns))
         advice = "; let the category of many levels be a random term, or merge levels"
         return (
@@ -141,6 +152,21 @@ class ModelPlan:
             f"{largest.n_levels:,} levels of '{largest.name}' by {len(largest.columns):,} columns "
             f"by {len(self.info.x_columns):,} fixed columns{advice if self.coded else ''}"
         )
+
+
+def _residual_line(spec: ModelSpec, design: ResidualDesign | None) -> str:
+    """Say how residuals are correlated, over what, and how many parameters that takes."""
+    if design is None:
+        return ""
+    own = replace(design, structure=spec.parsed_residual.structure)
+    parts = [spec.residual]
+    if own.positions:
+        where = "the rows of a group" if own.position is None else own.position
+        parts.append(f"{len(own.positions)} positions of {where}")
+    if own.stratum:
+        parts.append(f"{len(own.strata)} strata of {':'.join(own.stratum)}")
+    parts.append(f"{1 + len(psi_names(own))} parameters")
+    return "; ".join(parts)
 
 
 def amount(size: float) -> str:
@@ -185,6 +211,7 @@ def check_step(
                 encoder.info,
                 engine,
                 coded=encoder.coded_columns,
+                residual=_residual_line(spec, encoder.info.residual),
             )
         )
     return [replace(one, shared_with=_sharing(one, plans)) for one in plans]
