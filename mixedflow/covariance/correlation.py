@@ -8,7 +8,7 @@ dC/dpsi_i = Im C(psi + i h e_i) / h, without cancellation. G and R structures ar
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,14 @@ _STEP = 1e-5
 
 
 class Correlation(ABC):
-    """C = C(psi), m x m with unit diagonal, positive definite for every real psi."""
+    """C = C(psi), m x m with unit diagonal, positive definite for every real psi.
+
+    Attributes
+    ----------
+    stacked : whether ``matrix`` takes psi of shape (..., n) and returns (..., m, m)
+    """
+
+    stacked: ClassVar[bool] = False
 
     @abstractmethod
     def n_params(self, m: int) -> int:
@@ -47,11 +54,12 @@ class Correlation(ABC):
 
     def derivatives(self, psi: Float, m: int) -> Float:
         """Return dC/dpsi_i, (n_params, m, m)."""
+        moved = psi + 1j * _COMPLEX_STEP * np.eye(len(psi))
+        if self.stacked:
+            return np.asarray(np.imag(self.matrix(moved, m)) / _COMPLEX_STEP)
         out = np.zeros((len(psi), m, m))
-        for i in range(len(psi)):
-            moved = psi.astype(complex)
-            moved[i] += 1j * _COMPLEX_STEP
-            out[i] = np.imag(self.matrix(moved, m)) / _COMPLEX_STEP
+        for i, point in enumerate(moved):
+            out[i] = np.imag(self.matrix(point, m)) / _COMPLEX_STEP
         return out
 
     def second(self, psi: Float, m: int) -> Float:

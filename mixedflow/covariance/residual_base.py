@@ -14,6 +14,9 @@ import numpy as np
 from mixedflow.covariance.correlation import Correlation, Float
 from mixedflow.covariance.residual_types import ResidualBasis
 
+_STEP = 1e-5
+"""Half the distance of two derivatives that show the second ones."""
+
 
 class ResidualStructure(ABC):
     """R0 = R0(psi), psi any real numbers.
@@ -56,6 +59,17 @@ class ResidualStructure(ABC):
     @abstractmethod
     def derivatives(self, psi: Float, size: int) -> Float:
         """Return dR0/dpsi_i, (n_params, size, size)."""
+
+    def curvature(self, psi: Float, size: int, weights: Float) -> Float:
+        """Return sum_ab w_ab d2R0_ab/dpsi_i dpsi_j, (n_params, n_params), by central differences."""
+        out = np.zeros((len(psi), len(psi)))
+        for i, unit in enumerate(_STEP * np.eye(len(psi))):
+            up, down = (
+                np.tensordot(self.derivatives(psi + move, size), weights, axes=2)
+                for move in (unit, -unit)
+            )
+            out[i] = (up - down) / (2.0 * _STEP)
+        return 0.5 * (out + out.T)
 
     def common_correlation(self, psi: Float, largest: int) -> tuple[float, Float]:
         """Return the correlation rho of any two rows and drho/dpsi; of structures on sizes."""

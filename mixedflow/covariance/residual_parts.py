@@ -11,7 +11,7 @@ pairs   R0^-1 by Cholesky, all patterns of as many positions together
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,6 +32,12 @@ STRATUM_OF_MASK = 62
 """Bits that hold which positions a group has."""
 
 _FIRST_NORMAL = 1 << 52
+
+_PORTION = 256
+"""Patterns that are worked on together."""
+
+_STEP = 1e-5
+"""Half the distance of two slopes that show a curvature."""
 
 
 class PartWeights(NamedTuple):
@@ -68,6 +74,15 @@ class StratumPart(ABC):
         """Return sum f_k s_k, its derivatives and those of log|R0|."""
         found = self.weights(psi)
         return float(found.f @ s_k), found.df @ s_k, found.dlogdet
+
+    def curvature(self, psi: Float, s_k: Float) -> Float:
+        """Return the second derivatives of sum f_k s_k + log|R0|, by central differences."""
+        out = np.zeros((len(psi), len(psi)))
+        for i, unit in enumerate(_STEP * np.eye(len(psi))):
+            _, up, up_log = self.slopes(psi + unit, s_k)
+            _, down, down_log = self.slopes(psi - unit, s_k)
+            out[i] = (up - down + up_log - down_log) / (2.0 * _STEP)
+        return 0.5 * (out + out.T)
 
     def limits(self) -> tuple[float, float]:
         """Return between which psi R0 is of use."""
@@ -247,6 +262,21 @@ class PairPart(StratumPart):
         of_sum = -np.einsum("iab,ab->i", dR, against)
         return total, of_sum, np.einsum("iab,ab->i", dR, spread)
 
+    def curvature(self, psi: Float, s_k: Float) -> Float:
+        """Return sum tr(R0^-1 R_i R0^-1 R_j [2 R0^-1 S - n]) + tr(R_ij [n R0^-1 - R0^-1 S R0^-1])."""
+        R, dR = self.structure.matrix(psi, self.m), self.structure.derivatives(psi, self.m)
+        out, spread = np.zeros((len(psi), len(psi))), np.zeros((self.m, self.m))
+        for stack in self.stacks:
+            inverse, _ = _inverses(R, stack)
+            n, S = stack.groups[:, None, None], _moments(s_k, stack)
+            taken = dR[:, stack.positions[:, :, None], stack.positions[:, None, :]]
+            left = inverse @ taken @ inverse
+            right = taken @ (2.0 * inverse @ S - n * np.eye(S.shape[1]))
+            right = right.swapaxes(-1, -2).reshape(len(psi), -1)
+            out += left.reshape(len(psi), -1) @ right.T
+            _scatter(spread, stack, n * inverse - inverse @ S @ inverse)
+        return 0.5 * (out + out.T) + self.structure.curvature(psi, self.m, spread)
+
 
 def _stacks(own: Sequence[SumKey], counts: Float, m: int) -> list[PatternStack]:
     """Return the patterns by their number of positions."""
@@ -257,7 +287,7 @@ def _stacks(own: Sequence[SumKey], counts: Float, m: int) -> list[PatternStack]:
     for mask in sorted(patterns):
         by_size.setdefault(mask.bit_count(), []).append(mask)
     out = []
-    for size, masks in sorted(by_size.items()):
+    for size, masks in _portions(by_size):
         positions = np.array([[p for p in range(m) if mask >> p & 1] for mask in masks])
         rows, cols = np.triu_indices(size)
         elements = positions[:, rows] * m + positions[:, cols]
@@ -268,6 +298,13 @@ def _stacks(own: Sequence[SumKey], counts: Float, m: int) -> list[PatternStack]:
         at = np.array(keys, dtype=np.int64)
         out.append(PatternStack(positions, counts[at[:, 0]], at))
     return out
+
+
+def _portions(by_size: dict[int, list[int]]) -> Iterator[tuple[int, list[int]]]:
+    """Yield numbers of positions and patterns that have as many, so few that they fit in a cache."""
+    for size, masks in sorted(by_size.items()):
+        for start in range(0, len(masks), _PORTION):
+            yield size, masks[start : start + _PORTION]
 
 
 def _taken(R: Float, stack: PatternStack) -> Float:
@@ -303,5 +340,6 @@ def _moments(s_k: Float, stack: PatternStack) -> Float:
 
 def _scatter(total: Float, stack: PatternStack, values: Float) -> None:
     """Add the patterns' matrices at their positions."""
-    p = stack.positions
-    np.add.at(total, (p[:, :, None], p[:, None, :]), values)
+    p, m = stack.positions, len(total)
+    places = (m * p[:, :, None] + p[:, None, :]).ravel()
+    total += np.bincount(places, values.ravel(), m * m).reshape(m, m)

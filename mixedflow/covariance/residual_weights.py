@@ -98,6 +98,20 @@ class ResidualPlan:
                 of_log[scale] = 2.0 * part.rows
         return of_sum, of_log
 
+    def curvature(self, psi: Float, s_k: Float) -> Float:
+        """Return the second derivatives of sum f_k s_k + log|R0| for these s_k, (n_psi, n_psi)."""
+        out = np.zeros((len(psi), len(psi)))
+        for s, part in enumerate(self.parts):
+            scale, own = _places(self.design, s)
+            shrink = np.exp(-2.0 * float(psi[scale])) if s else 1.0
+            scaled = shrink * s_k[part.at]
+            out[own, own] += part.curvature(psi[own], scaled)
+            if s:
+                total, slope, _ = part.slopes(psi[own], scaled)
+                out[scale, scale] = 4.0 * total
+                out[scale, own] = out[own, scale] = -2.0 * slope
+        return out
+
     @cached_property
     def limits(self) -> tuple[Float, Float]:
         """Between which psi R0 is of use in double precision, (n_psi,) each: +-9 mostly."""

@@ -4,8 +4,14 @@ Stands at "Structures of R" in ``docs/algorithm.md`` (DESIGN 3.3, 3.4). With s_k
 
     dl/dpsi_i = -1/2 [dlog|R0|/dpsi_i + sum_k df_k/dpsi_i s_k / sigma2]
 
-R0 is not linear in psi, so the curvature is that of the likelihood itself: central differences of
-the whole score, two evaluations on the sums for each psi.
+R0 is not linear in psi, so the curvature is that of the likelihood itself. Without random effects it
+is exact: with A = X'R^-1X, T_i = X'(dR^-1/dpsi_i)X and r_i = X'(dR^-1/dpsi_i)e ::
+
+    -d2l/dpsi_i dpsi_j = 1/2 d2(sum_k f_k s_k / sigma2 + log|R0|) at these s_k
+                         - r_i'A^-1 r_j - 1/2 tr(A^-1 T_i A^-1 T_j)
+
+(the trace under REML only). With random effects it is central differences of the whole score, two
+evaluations on the sums for each psi.
 """
 
 from __future__ import annotations
@@ -18,7 +24,6 @@ from numpy.typing import NDArray
 from mixedflow.design.types import Float
 from mixedflow.equations.moments import Moments
 from mixedflow.equations.residual_system import ResidualSums
-from mixedflow.errors import FitError
 from mixedflow.estimation.evaluation import AnyEvaluation, AnyMoments
 from mixedflow.estimation.information import Information, information, score
 from mixedflow.estimation.likelihood import Evaluation, evaluate
@@ -28,6 +33,7 @@ from mixedflow.estimation.parameters import (
     start_parameters,
 )
 from mixedflow.estimation.problem import EmStep, Problem
+from mixedflow.estimation.psi_step import psi_m_step
 from mixedflow.estimation.steps import em_step, lifted, px_em_step
 
 DIFFERENCE = 1e-4
@@ -35,9 +41,6 @@ DIFFERENCE = 1e-4
 
 AT_LIMIT = 1e-9
 """How near its limit a psi stands on it."""
-
-M_STEPS = 30
-"""Iterations of the M-step's search for psi, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +83,10 @@ class ResidualProblem(Problem):
         """Return score and information, psi's rows by differences of the score."""
         assert isinstance(evaluation, Evaluation)  # noqa: S101 - it is this problem's
         assert isinstance(found, Moments)  # noqa: S101
-        return _widened(self, evaluation, information(evaluation, found), found)
+        other = information(evaluation, found)
+        if self.system.factors:
+            return _widened(self, evaluation, other, found)
+        return without_effects(self, evaluation, other, found)
 
     def score(self, evaluation: Evaluation, found: Moments) -> Float:
         """Return dl/d[theta, psi, phi]."""
@@ -122,41 +128,31 @@ def psi_score(residual: ResidualSums, evaluation: Evaluation, found: Moments) ->
     return gradient
 
 
-def psi_m_step(residual: ResidualSums, expected: Float, psi: Float) -> Float:
-    """Return argmin over psi of n log sum_k f_k s_k + log|R0|, sigma2 profiled out; never above psi.
-
-    Parameters
-    ----------
-    expected : (K,), s_k
-    psi : where EM comes from
-    """
-    from scipy.optimize import minimize
-
-    n, plan = residual.start.n_obs, residual.plan
-
-    def objective(point: Float) -> tuple[float, Float]:
-        try:
-            f, logdet = plan.values(point)
-        except FitError:
-            return np.inf, np.zeros(len(point))
-        total = float(f @ expected)
-        if not total > 0:
-            return np.inf, np.zeros(len(point))
-        of_sum, of_log = plan.slopes(point, expected)
-        return (n * np.log(total) + logdet) / n, (of_sum / total) + of_log / n
-
-    if not len(psi):
-        return psi
-    found = minimize(
-        objective,
-        psi,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=list(zip(*residual.limits, strict=True)),
-        options={"maxiter": M_STEPS, "ftol": 1e-15, "gtol": 1e-12},
-    )
-    better = found.fun <= objective(psi)[0]
-    return np.asarray(found.x, dtype=float) if better else psi
+def without_effects(
+    problem: ResidualProblem, evaluation: Evaluation, info: Information, found: Moments
+) -> Information:
+    """Return score and observed information of [psi, phi] in a model without random effects."""
+    residual, solution = problem.residual, evaluation.solution
+    psi, precision, inverse = evaluation.params.psi, evaluation.precision, solution.S_inverse
+    s = precision * residual.expected(solution, found)
+    weights = residual.plan.weights(psi)
+    T = precision * np.tensordot(weights.df, residual.XtBX, axes=1)
+    r = precision * weights.df @ residual.XtBy - T @ solution.beta
+    hessian = np.zeros((len(psi) + 1, len(psi) + 1))
+    hessian[:-1, :-1] = 0.5 * residual.plan.curvature(psi, s) - r @ inverse @ r.T
+    slopes = weights.df @ s
+    of_fit = slopes
+    if problem.reml:
+        M = inverse @ T
+        flat = M.reshape(len(psi), -1)
+        hessian[:-1, :-1] -= 0.5 * flat @ M.swapaxes(1, 2).reshape(len(psi), -1).T
+        of_fit = slopes - np.trace(M, axis1=1, axis2=2)
+    hessian[-1, :-1] = hessian[:-1, -1] = -0.5 * of_fit
+    hessian[-1, -1] = info.hessian[-1, -1]
+    average = np.diag(np.abs(np.diag(hessian)))
+    average[-1, -1] = info.average[-1, -1]
+    own = -0.5 * (weights.dlogdet + slopes)
+    return Information(np.concatenate([own, info.score]), average, hessian)
 
 
 def _widened(
