@@ -1,7 +1,8 @@
 """The observed information of all variance parameters: minus the Hessian of the log-likelihood.
 
-Stands at "Standard errors of variances" in ``docs/algorithm.md``. The score is analytic, so central
-differences of it cost two evaluations on the sums a parameter. What stands on its boundary has no
+Stands at "Standard errors of variances" in ``docs/algorithm.md``. Where the Hessian is not known in
+closed form, central differences of the analytic score cost two evaluations on the sums a parameter.
+What stands on its boundary has no
 curvature to speak of, and is left out.
 """
 
@@ -59,6 +60,9 @@ def observed_information(problem: Problem, params: VarianceParameters) -> Observ
     """
     at = problem.evaluate(params)
     free = problem.bounds(at.params) == 0
+    known = problem.observed(at)
+    if known is not None:
+        return _restricted(known, free)
     x, sizes = at.params.vector(), _sizes(at)
     hessian = np.full((len(x), len(x)), np.nan)
     for i in np.flatnonzero(free):
@@ -66,6 +70,11 @@ def observed_information(problem: Problem, params: VarianceParameters) -> Observ
         step[i] = STEP * sizes[i]
         up, down = (problem.score_at(at.params.with_vector(x + s * step)) for s in (1.0, -1.0))
         hessian[:, i] = -(up - down) / (2.0 * step[i])
+    return _restricted(hessian, free)
+
+
+def _restricted(hessian: Float, free: NDArray[np.bool_]) -> ObservedInformation:
+    """Return the symmetric part over the free parameters."""
     kept = np.ix_(free, free)
     inner = 0.5 * (hessian[kept] + hessian[kept].T)
     if not np.all(np.isfinite(inner)):

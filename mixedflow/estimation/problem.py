@@ -67,6 +67,10 @@ class Problem:
         """Return score and information there."""
         return information(evaluation, found)
 
+    def observed(self, evaluation: AnyEvaluation) -> Float | None:  # noqa: ARG002
+        """Return -d2l/d[theta, psi, phi]2 at a maximum, or None where only differences show it."""
+        return None
+
     def score_at(self, params: VarianceParameters) -> Float:
         """Return dl/d[theta, psi, phi] at these very parameters."""
         evaluation = self.evaluate_at(params)

@@ -88,6 +88,12 @@ class ResidualProblem(Problem):
             return _widened(self, evaluation, other, found)
         return without_effects(self, evaluation, other, found)
 
+    def observed(self, evaluation: AnyEvaluation) -> Float | None:
+        """Return -d2l/d[psi, phi]2 at a maximum of a model without random effects."""
+        if self.system.factors:
+            return None
+        return self.information(evaluation, evaluation.moments()).hessian
+
     def score(self, evaluation: Evaluation, found: Moments) -> Float:
         """Return dl/d[theta, psi, phi]."""
         other = score(evaluation, found)

@@ -9,7 +9,9 @@ import pytest
 import mixedflow as mf
 from mixedflow.covariance.registry import get_residual
 from mixedflow.covariance.residual_base import ResidualStructure
+from mixedflow.estimation.driver import run_driver
 from mixedflow.estimation.information import information
+from mixedflow.estimation.observed import observed_information
 from mixedflow.estimation.problems import residual_problem
 from mixedflow.estimation.psi_step import psi_m_step
 from mixedflow.estimation.residual import ResidualProblem
@@ -63,6 +65,19 @@ def test_information_is_the_slope_of_the_score(
         np.testing.assert_allclose(info.hessian[i], -(up - down) / 2e-5, atol=1e-7 * size)
     phi = information(evaluation, found)
     assert info.hessian[-1, -1] == phi.hessian[-1, -1]
+
+
+def test_observed_information_needs_no_differences(
+    visits: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = problem_of(visits, "us(visit | subject)", reml=True)
+    best = run_driver(problem).evaluation.params
+    exact = observed_information(problem, best)
+    monkeypatch.setattr(ResidualProblem, "observed", lambda *_: None)
+    by_differences = observed_information(problem, best)
+    size = np.abs(exact.hessian).max()
+    np.testing.assert_allclose(exact.hessian, by_differences.hessian, atol=1e-6 * size)
+    assert exact.free.all()
 
 
 @pytest.mark.parametrize("residual", STRUCTURES)
