@@ -38,7 +38,7 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
     runner: Runner | None = None,
     sharded: bool | str | Path = False,
 ) -> FitResult:
-    """Fit y = X beta + sum_j Z_j u_j + e, u_j ~ N(0, I x G_j), e ~ N(0, sigma2 W^-1).
+    """Fit y = X beta + sum_j Z_j u_j + e, u_j ~ N(0, I x G_j), e ~ N(0, sigma2 W^-1/2 R0 W^-1/2).
 
     Parameters
     ----------
@@ -47,11 +47,12 @@ def fit(  # noqa: PLR0913 - everything that a fit can be told
         or their folder, which then say themselves what weights, levels and missing are
     reml : restricted likelihood, or (False) the full one
     method : ``auto`` (EM start, then Newton with the average information), ``em``, ``px-em``, ``ai``
-    weights : column of known weights w, Var(e_i) = sigma2 / w_i
+    weights : column of known weights w, Var(e_i) = R_ii / w_i
     levels : column -> its levels in order; makes the column categorical
     types : column -> ``category``, ``float``, ``int`` or ``string``
     missing : ``drop`` rows that are incomplete in the model's columns, or ``error``
-    residual : structure of R; ``iid``
+    residual : structure of R, ``"us(visit | subject)"``, ``"us(visit | arm/subject)"``,
+        ``"ar1(1 | g)"``, ``"strata(sex)"`` and others (docs/structures.md); independent without
     relationship : between the levels of a factor; not offered yet
     control : settings of the driver
     runner : where partitions are condensed; threads of this process unless said otherwise (the

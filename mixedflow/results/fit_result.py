@@ -116,8 +116,8 @@ class FitResult:
     def sigma(self) -> float:
         """Residual standard deviation of a row of weight 1.
 
-        Where residuals have a structure with several variances, that at the first position of the
-        first stratum, as in nlme; see ``residual_params`` for the others.
+        Of several variances that of the first position of the first stratum, as in nlme; see
+        ``residual_params`` for the others.
         """
         return float(np.sqrt(self.estimates.sigma2))
 
@@ -182,17 +182,18 @@ class FitResult:
     def varcorr(self) -> pd.DataFrame:
         """Variance components: group, term1, term2, vcov, sdcor; ``term2`` is "" on variances."""
         info = self.crossproducts.info
-        estimates = self.estimates
-        psi = estimates.params.psi
-        rows = variance_components(info, self.encoder.terms, estimates.G, estimates.sigma2, psi)
+        found = self.estimates
+        rows = variance_components(
+            info, self.encoder.terms, found.G, found.sigma2, found.params.psi
+        )
         return pd.DataFrame(rows, columns=["group", "term1", "term2", "vcov", "sdcor"])
 
     @cached_property
     def varcorr_se(self) -> pd.DataFrame:
         """``varcorr`` with standard errors: ``se`` of ``vcov``, ``se_sdcor`` of SD or correlation.
 
-        From the observed information, when first asked for: two evaluations of the likelihood's
-        slope a parameter. NaN where ``note`` says why: at a bound, or not estimated.
+        From the observed information, when first asked for: two slopes of the likelihood a
+        parameter. NaN where ``note`` says why: on the boundary, or not estimated.
 
         Raises
         ------
@@ -358,17 +359,12 @@ class FitResult:
         return self._rows()["resid"].rename("resid")
 
     def residuals(self, kind: ResidualKind = "response") -> pd.Series:
-        """Return conditional residuals e = y - X beta - Z u of the rows used.
+        """Return conditional residuals e = y - X beta - Z u of the rows used, as nlme does.
 
         Parameters
         ----------
         kind : ``response``, e; ``pearson``, e sqrt(w) over its row's standard deviation;
-            ``normalized``, L^-1 of that with L L' the correlation of the rows of a group (nlme's)
-
-        Raises
-        ------
-        UnsupportedError
-            for another kind.
+            ``normalized``, L^-1 of that with L L' the correlation of the rows of a group
         """
         return row_residuals(self, kind)
 

@@ -13,6 +13,7 @@ from bad_inputs.data_cases import DATA
 from bad_inputs.file_cases import DATA_FILES
 from bad_inputs.formula_cases import FORMULAS
 from bad_inputs.output_cases import OUTPUTS
+from bad_inputs.residual_cases import RESIDUALS
 from bad_inputs.stored_cases import STORED_FILES
 
 from mixedflow import cli
@@ -21,6 +22,7 @@ SECTIONS: dict[str, Sequence[Case]] = {
     **CONFIGS,
     **COMMAND_LINES,
     **FORMULAS,
+    **RESIDUALS,
     **DATA_FILES,
     **DATA,
     **STORED_FILES,

@@ -1,0 +1,145 @@
+"""Residual structures that cannot be, or that the data cannot carry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bad_inputs.cases import Case, csv, frame, with_value
+
+import mixedflow as mf
+from mixedflow.errors import (
+    DataError,
+    FormulaError,
+    MixedflowError,
+    UnsupportedError,
+)
+
+FIXED = "y ~ x"
+
+
+def residual(
+    name: str,
+    text: str,
+    error: type[MixedflowError],
+    *says: str,
+    formula: str = FIXED,
+    shown: str = "",
+    flags: tuple[str, ...] = (),
+    options: dict[str, Any] | None = None,
+    **columns: Any,
+) -> Case:
+    """Return a case of ``residual=``, tried as a frame and as CSV."""
+    return Case(
+        name,
+        shown or f"residual='{text}'",
+        error,
+        says,
+        files={"data.csv": csv(**columns)},
+        call=lambda: mf.fit(formula, frame(**columns), residual=text, **(options or {})),
+        command=("fit", "data.csv", formula, "--residual", text, "--out", "out", *flags),
+    )
+
+
+def asked(
+    name: str, text: str, shown: str, *says: str, of: Callable[[mf.FitResult], object]
+) -> Case:
+    """Return a case of something that a fit with this structure does not have."""
+    return Case(
+        name,
+        shown,
+        UnsupportedError,
+        says,
+        call=lambda: of(mf.fit(FIXED, frame(), residual=text)),
+    )
+
+
+RESIDUAL = [
+    residual(
+        "structure misspelt", "us1(x | g)", UnsupportedError, "'us1'", "did you mean 'us'", "'ar1'"
+    ),
+    residual("no groups", "ar1", FormulaError, "'ar1' needs groups", "us(visit | subject)"),
+    residual("no bar", "us(x)", FormulaError, "one bar", "us(visit | subject)"),
+    residual("no times", "car1(1 | g)", FormulaError, "car1 needs a column of times", "ar1(1 | g)"),
+    residual("a sum for a column", "us(x + z | g)", FormulaError, "a column name is needed"),
+    residual("a column that is not there", "us(visit | g)", FormulaError, "'visit'", "'x'"),
+    residual("a column twice", "us(x | g/g)", FormulaError, "'g' twice"),
+    residual("a product of two structures", "us(x | g) * ar1(x | g)", UnsupportedError, "strata("),
+    residual(
+        "a position twice",
+        "us(x | g)",
+        DataError,
+        "g = a",
+        "row 1",
+        "row 2",
+        shown="residual='us(x | g)', rows 1 and 2 of group a with x = 0",
+        x=with_value("x", 2, 0.0),
+    ),
+    residual(
+        "positions that are no whole numbers",
+        "ar1(x | g)",
+        DataError,
+        "row 2",
+        "x = 0.5",
+        "car1(x | g)",
+        shown="residual='ar1(x | g)', x = 0.5",
+        x=with_value("x", 2, 0.5),
+    ),
+    residual("strata that differ within a group", "us(x | sex/g)", DataError, "sex", "row"),
+    residual(
+        "crossed factor within the groups of R",
+        "ar1(x | g)",
+        UnsupportedError,
+        "'h'",
+        formula="y ~ x + (1 | h)",
+        shown="y ~ x + (1 | h), residual='ar1(x | g)'",
+    ),
+    residual(
+        "conjugate gradients",
+        "ar1(x | g)",
+        UnsupportedError,
+        "'pcg'",
+        "'auto'",
+        formula="y ~ x + (1 | g)",
+        shown="residual='ar1(x | g)', solver 'pcg'",
+        flags=("--solver", "pcg"),
+        options={"control": mf.FitControl(solver="pcg")},
+    ),
+    Case(
+        "sharded",
+        "residual='ar1(x | g)', sharded=True",
+        UnsupportedError,
+        ("residual",),
+        call=lambda: mf.fit("y ~ x + (1 | g)", frame(), residual="ar1(x | g)", sharded=True),
+    ),
+    asked(
+        "covariance over positions that have no names",
+        "ar1(x | g)",
+        "fit.residual_cov of residual='ar1(x | g)'",
+        "residual_params",
+        "us(visit | subject)",
+        of=lambda fit: fit.residual_cov,
+    ),
+    asked(
+        "residuals of another kind",
+        "ar1(x | g)",
+        "fit.residuals('person')",
+        "'person'",
+        "did you mean 'pearson'",
+        "'normalized'",
+        of=lambda fit: fit.residuals("person"),  # type: ignore[arg-type]
+    ),
+    Case(
+        "structure misspelt in a configuration",
+        "residual: us1(x | g)",
+        UnsupportedError,
+        ("models.one", "'us1'", "did you mean 'us'"),
+        files={
+            "data.csv": csv(),
+            "config.yaml": "data:\n  trial: {path: data.csv}\nmodels:\n  one:\n    data: trial\n"
+            '    formula: y ~ x\n    residual: "us1(x | g)"\n',
+        },
+        command=("check", "--config", "config.yaml"),
+    ),
+]
+RESIDUALS = {"Residual structures": RESIDUAL}
