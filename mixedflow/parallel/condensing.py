@@ -49,6 +49,7 @@ from mixedflow.errors import (
     listing,
 )
 from mixedflow.parallel.mapping import OnDone, map_reduce
+from mixedflow.parallel.rooms import open_room
 from mixedflow.parallel.runner import SYNCHRONOUS, Runner
 from mixedflow.parallel.single_pass import (
     READINGS,
@@ -68,6 +69,10 @@ KEY_LENGTH = 16
 
 SUMS: Addition[CrossProducts] = Addition(add, add_in_place, finished)
 """How sums over the levels of one schema are added."""
+
+
+_Rows = tuple[pa.Table, PartitionSummary]
+"""A partition's rows with their summary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,17 +197,16 @@ def _one_reading(
         return None
     if not source.n_partitions:
         return None
-    held = [_read(spec, source, 0)]
-    first = held[0][1]
-    if not _usable(spec, first):
+    room = open_room(runner)
+    begun = room.made(partial(_read, spec, source), 1)
+    (provisional,) = room.each(partial(_provisional, spec), begun)
+    if provisional is None:
         return None
-    provisional = provisional_schema(spec, first)
     grouping = tuple(factor.variables[0] for factor in spec.parsed.factors)
-    if runner.client is not None:
-        held.clear()
 
-    def read(index: int) -> Reading:
-        table, summary = held.pop() if index == 0 and held else _read(spec, source, index)
+    def read(index: int, made: _Rows | None = None) -> Reading:
+        table, summary = _read(spec, source, index) if made is None else made
+        del made
         place = place_of(source, index)
         if not _usable(spec, summary):
             return Reading(summary, None, ())
@@ -211,7 +215,9 @@ def _one_reading(
         sums = _condense_table(encoder, table, place, group, complete=whole)
         return reading(summary, sums, grouping)
 
-    total = map_reduce(read, source.n_partitions, READINGS, runner=runner, on_done=on_done)
+    total = map_reduce(
+        read, source.n_partitions, READINGS, runner=runner, on_done=on_done, begun=begun
+    )
     summary, sums = ordered_reading(total, grouping)
     del total
     schema = finish_schema(spec, summary)
@@ -227,7 +233,15 @@ def _usable(spec: ModelSpec, summary: PartitionSummary) -> bool:
     return summary.rows_used > 0 and summary.clean and not lacking
 
 
-def _read(spec: ModelSpec, source: Source, index: int) -> tuple[pa.Table, PartitionSummary]:
+def _provisional(spec: ModelSpec, made: _Rows, _: int) -> Schema | None:
+    """Return a schema for the pilots of a partition, without its levels, if it can be condensed."""
+    summary = made[1]
+    if not _usable(spec, summary):
+        return None
+    return replace(provisional_schema(spec, summary), levels={})
+
+
+def _read(spec: ModelSpec, source: Source, index: int) -> _Rows:
     """Return a partition's rows with their summary."""
     table = source.read(index, spec.variables)
     return table, summarize_partition(spec, table, place_of(source, index))
