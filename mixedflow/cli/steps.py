@@ -136,8 +136,19 @@ def fit(  # noqa: PLR0913 - one argument an option
         int | None, typer.Option("--mc-seed", help="Seed of the random vectors (pcg).")
     ] = None,
     threads: Annotated[
-        int, typer.Option("--threads", help="Threads of the numerical libraries.")
+        int, typer.Option("--threads", help="Threads of the numerical libraries, or of one worker.")
     ] = 1,
+    sharded: Annotated[
+        bool,
+        typer.Option("--sharded", help="Leave the groups' sums where rows are read; needs rows."),
+    ] = False,
+    dask: Annotated[
+        str | None, typer.Option("--dask", help="Where shards are: as for condense (--sharded).")
+    ] = None,
+    workers: opt.WorkersOption = None,
+    memory: opt.MemoryOption = None,
+    address: opt.AddressOption = None,
+    scheduler_file: opt.SchedulerOption = None,
     allow_nonconverged: Annotated[
         bool, typer.Option("--allow-nonconverged", help="Exit with 0 instead of 3.")
     ] = False,
@@ -151,7 +162,21 @@ def fit(  # noqa: PLR0913 - one argument an option
         missing=missing,
     )
     model = opt.model_config(
-        data="data", formula=formula, reml=reml, method=method, weights=weights
+        data="data",
+        formula=formula,
+        reml=reml,
+        method=method,
+        weights=weights,
+        sharded=sharded,
+    )
+    place = opt.place_of_shards(
+        sharded=sharded,
+        threads=threads,
+        kind=dask,
+        workers=workers,
+        memory=memory,
+        address=address,
+        scheduler_file=scheduler_file,
     )
     control = opt.control_config(
         max_iter=max_iter,
@@ -165,7 +190,7 @@ def fit(  # noqa: PLR0913 - one argument an option
     from mixedflow.steps import fit_step
 
     with console.progress("fit") as advance:
-        result = fit_step(wanted, model, control, out, advance)
+        result = fit_step(wanted, model, control, out, advance, place)
     if not quiet:
         console.write(str(result.summary()))
     if not result.converged:

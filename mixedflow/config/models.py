@@ -176,6 +176,14 @@ class ModelConfig(Section):
         default=None,
         description="Column of known weights; the residual variance is sigma² / weight.",
     )
+    sharded: bool = Field(
+        default=False,
+        description=(
+            "`true` leaves the sums of the groups where the rows are read, for more groups than memory"
+            " holds: one grouping factor, and data prepared by `group`. The report then has no"
+            " diagnostics."
+        ),
+    )
     title: str | None = Field(default=None, description="How the report calls the model.")
 
 

@@ -26,6 +26,7 @@ from mixedflow.report.charts import (
 )
 from mixedflow.report.vega import chart_library
 from mixedflow.results.fit_result import FitResult
+from mixedflow.results.sharded import ShardedFit
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,7 @@ def _model_view(key: str, model: ModelSection) -> dict[str, Any]:
         "random_figures": blups,
         "figures": [*trace, *residual, *blups],
         "diagnosed": model.diagnostics is not None,
+        "sharded": isinstance(fit, ShardedFit),
         "versions": tables.versions_table(fit),
         "timings": tables.timings_table(fit),
     }

@@ -190,7 +190,7 @@ def _check_numbers(
     content: Mapping[str, Any], estimates: Estimates, sums: CrossProducts, folder: Path
 ) -> None:
     """Raise for numbers that are not finite, no variances, or do not agree with each other."""
-    numbers = {
+    numbers: dict[str, Any] = {
         "log-likelihood": estimates.minus2ll,
         "fixed effects": estimates.beta,
         "vcov": estimates.vcov,
@@ -204,7 +204,7 @@ def _check_numbers(
     variances = [estimates.vcov, *estimates.G]
     if estimates.sigma2 <= 0 or any((part.diagonal() < 0).any() for part in variances):
         raise StoredFileError(f"the fit '{folder}' is damaged: it holds a variance below zero")
-    twice = {
+    twice: dict[str, tuple[Any, Any]] = {
         "log-likelihood": (content["certificate"]["minus2ll"], estimates.minus2ll),
         "residual standard deviation": (content["sigma"] ** 2, estimates.sigma2),
         "fixed effects": (list(content["fixef"].values()), estimates.beta),
