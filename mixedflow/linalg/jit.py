@@ -32,7 +32,7 @@ class LightCache(FunctionCache):
         """Return the compiled kernel for a signature, or None."""
         itself: Any = self  # numba's own methods have no types
         if not hasattr(itself, "_load_overload"):  # another numba than those known
-            return super().load_overload(sig, target_context)
+            return cast("Any", super()).load_overload(sig, target_context)
         rtsys.initialize(target_context)
         with itself._guard_against_spurious_io_errors():
             return itself._load_overload(sig, target_context)
