@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import cases
+import runners
 import tables
 from cases import PEERS, Case, Peer
 from running import Limits, Run, command, interleaved, make, missing, one_core, run
 
-QUESTIONS = ("grouped", "scaling", "crossed", "start", "stages")
+QUESTIONS = ("grouped", "scaling", "crossed", "start", "stages", "runners")
 
 INTRODUCTION = """# Benchmarks
 
@@ -43,6 +44,10 @@ TEXTS = {
     "stages": "## By stage\n\nThe grouped model on {:,} rows. The floor of each stage does the like with"
     " pyarrow and NumPy alone: read the columns, count the groups, stack the columns, X'X, add two sums"
     " of the groups, and factorise every group's matrix as often as the fit evaluates.\n",
+    "runners": "## This process and Dask workers\n\nCondensing the grouped data on {:,} rows, on as many"
+    " cores: CPU time of this process (`synchronous`, `threads`) or of it and its workers together"
+    " (`processes`). A pass is one of a process that has condensed before; the whole process starts the"
+    " workers and condenses four times. Least of the rounds.\n",
 }
 
 
@@ -159,11 +164,21 @@ def answer_stages(session: Session) -> str:
     request = json.dumps(case.request(session.folder / case.data.name))
     script = str(cases.HERE / "stages.py")
     commands: dict[str, list[str]] = {"stages": [sys.executable, script, request]}
-    runs = interleaved(commands, session.rounds or case.rounds, session.limits, (), session.tell)
+    rounds = session.rounds or case.rounds
+    runs = interleaved(commands, rounds, session.limits, ("stages",), session.tell)
     answers: list[Any] = [r.answer for r in runs["stages"].values() if not r.failure]
     if not answers:
         return TEXTS["stages"].format(rows) + "\n" + runs["stages"][0].failure + "\n"
     return TEXTS["stages"].format(rows) + "\n" + tables.stages(answers)
+
+
+def answer_runners(session: Session) -> str:
+    """What workers cost beside this process."""
+    rows = cases.STAGES_ROWS[session.sizes]
+    case = cases.grouped(rows, 1 if session.sizes == "tiny" else 3)
+    make(case.data, session.folder, raw=False)
+    found = runners.compared(str(session.folder / case.data.name), session.rounds or case.rounds)
+    return TEXTS["runners"].format(rows) + "\n" + found
 
 
 ANSWERS: dict[str, Callable[[Session], str]] = {
@@ -172,6 +187,7 @@ ANSWERS: dict[str, Callable[[Session], str]] = {
     "crossed": answer_crossed,
     "start": answer_start,
     "stages": answer_stages,
+    "runners": answer_runners,
 }
 
 

@@ -20,6 +20,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from running import environment
+from tables import table
+
 FORMULA = "y ~ x1 + x2 + x3 + x4 + x5 + x6 + x7 + x8 + (1 + x1 | g)"
 RUNNERS = (("synchronous", 1), ("processes", 1), ("threads", 2), ("processes", 2))
 PASSES = 2
@@ -49,17 +52,40 @@ def one(path: str, kind: str, workers: int) -> None:
         print(json.dumps((everywhere() - before) / PASSES))
 
 
+def all_cores() -> None:
+    """Let a process have every core, whatever the one that started it was held to."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
 def measured(path: str, kind: str, workers: int) -> tuple[float, float]:
     """Return the CPU seconds of a pass, and of a process with all its children."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     done = subprocess.run(
         [sys.executable, __file__, path, "--one", kind, str(workers)],
-        env={**os.environ, **threads}, check=True, capture_output=True, text=True,
+        env=environment(), preexec_fn=all_cores, check=True, capture_output=True, text=True,
     )  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     whole = sum(getattr(after, k) - getattr(before, k) for k in ("ru_utime", "ru_stime"))
     return float(json.loads(done.stdout.splitlines()[-1])), whole
+
+
+def compared(path: str, rounds: int) -> str:
+    """Return the table of all runners, interleaved, after a run of each that is not counted."""
+    for key in RUNNERS:
+        measured(path, *key)
+    found: dict[tuple[str, int], list[tuple[float, float]]] = {key: [] for key in RUNNERS}
+    for number in range(rounds):
+        for key in RUNNERS if number % 2 == 0 else RUNNERS[::-1]:
+            found[key].append(measured(path, *key))
+    head = ("cores", "runner", "CPU s a pass", "ratio", "whole process", "ratio")
+    lines, least = [], {}
+    for (kind, cores), values in found.items():
+        best = (min(a for a, _ in values), min(b for _, b in values))
+        first = least.setdefault(cores, best)
+        figures = [f"{x:.2f}" for x in (best[0], best[0] / first[0], best[1], best[1] / first[1])]
+        lines.append([str(cores), kind, *figures])
+    return table(head, lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,20 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.one:
         one(given.path, given.one[0], int(given.one[1]))
         return
-    found: dict[tuple[str, int], list[tuple[float, float]]] = {key: [] for key in RUNNERS}
-    for number in range(given.rounds):
-        for key in RUNNERS if number % 2 == 0 else RUNNERS[::-1]:
-            found[key].append(measured(given.path, *key))
-    print("| cores | runner | CPU s a pass | ratio | whole process | ratio |")
-    print("|---|---|---|---|---|---|")
-    least: dict[int, tuple[float, float]] = {}
-    for (kind, cores), values in found.items():
-        best = (min(a for a, _ in values), min(b for _, b in values))
-        first = least.setdefault(cores, best)
-        ratios = [x / y for x, y in zip(best, first, strict=True)]
-        print(
-            f"| {cores} | {kind} | {best[0]:.2f} | {ratios[0]:.2f} | {best[1]:.2f} | {ratios[1]:.2f} |"
-        )
+    print(compared(given.path, given.rounds))
 
 
 if __name__ == "__main__":

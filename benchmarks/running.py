@@ -48,8 +48,13 @@ class Run:
 
 
 def environment() -> dict[str, str]:
-    """Return this environment with one thread for every numerical library."""
-    return {**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONWARNINGS": "ignore"}
+    """Return this environment with one thread for every numerical library, and with bytecode.
+
+    Installed packages come with their bytecode. Where this shell forbids writing any, a project that
+    is run from its sources would be compiled again by every process.
+    """
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, **dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONWARNINGS": "ignore"}
 
 
 def one_core() -> None:

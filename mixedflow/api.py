@@ -128,9 +128,16 @@ def _row_source(source: Source, data: Any, seconds: float) -> RowSource:
 def load(path: str | Path) -> FitResult:
     """Read a fit that ``FitResult.save`` or the workflow wrote, and verify it.
 
+    The equations are solved again and must give what is stored. Those of a sharded fit are not
+    there, so it is verified as far as its own files go: formats, keys, shapes, numbers that must
+    agree with each other, sizes of the parts.
+
     Raises
     ------
     StoredFileError
         if it is missing, damaged, or does not agree with its own equations.
     """
-    return load_fit(Path(path))
+    from mixedflow.results.sharded_store import is_sharded, load_sharded
+
+    folder = Path(path)
+    return load_sharded(folder) if is_sharded(folder) else load_fit(folder)

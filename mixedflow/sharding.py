@@ -11,18 +11,14 @@ from pathlib import Path
 
 from mixedflow.data import check_folder
 from mixedflow.design.encode import Encoder
+from mixedflow.design.shardable import check_shardable
 from mixedflow.design.spec import ModelSpec
 from mixedflow.equations.system import pooled_system
-from mixedflow.errors import UnsupportedError, listing
 from mixedflow.estimation.control import FitControl
 from mixedflow.parallel import Runner
 from mixedflow.parallel.shards import make_shards, without_levels
 from mixedflow.results.build import FitRequest, RowSource
 from mixedflow.results.sharded import ShardedFit, ShardedSums, fit_shards
-
-OFFERED = (
-    "shards are offered for one grouping factor that is a column of its own, as in (1 + x | g)"
-)
 
 
 def fit_sharded(
@@ -52,7 +48,7 @@ def fit_sharded(
     """
     began = time.perf_counter()
     control = request.control or FitControl()
-    check_shardable(spec, control)
+    check_shardable(spec, control.solver)
     source = rows.source
     assert source is not None  # noqa: S101 - rows that were opened
     place = None if folder is None else Path(folder).absolute()
@@ -66,35 +62,3 @@ def fit_sharded(
     found = ShardedSums(spec, shards.schema, sums, system, levels)
     timings = {**rows.timings, "condense": time.perf_counter() - began}
     return fit_shards(found, request, replace(rows, timings=timings))
-
-
-def check_shardable(spec: ModelSpec, control: FitControl) -> None:
-    """Raise unless shards are offered for the model and the solver."""
-    factors = spec.parsed.factors
-    if spec.residual != "iid":
-        raise UnsupportedError(
-            f"shards are offered for residual='iid', not for residual='{spec.residual}'; leave "
-            "sharded out"
-        )
-    if len(factors) != 1:
-        names = listing([factor.name for factor in factors])
-        raise UnsupportedError(
-            f"'{spec.formula}' has {len(factors)} grouping factors ({names}); {OFFERED}"
-        )
-    (factor,) = factors
-    if len(factor.variables) != 1:
-        raise UnsupportedError(
-            f"the groups of '{factor.name}' combine columns; {OFFERED}: make the combination a "
-            "column of the data"
-        )
-    parsed = spec.parsed
-    others = (*spec.linear_expressions, parsed.response, *parsed.offsets)
-    if any(factor.variables[0] in e.names for e in others):
-        raise UnsupportedError(
-            f"'{factor.name}' is a grouping factor and stands elsewhere in '{spec.formula}'; {OFFERED}"
-        )
-    if control.solver not in ("auto", "grouped"):
-        raise UnsupportedError(
-            f"solver '{control.solver}' cannot solve equations in shards; possible are 'auto' and "
-            "'grouped'"
-        )

@@ -62,6 +62,19 @@ def dask_config(**given: Any) -> DaskConfig:
     return found
 
 
+def place_of_shards(*, sharded: bool, threads: int, **given: Any) -> DaskConfig | None:
+    """Return where a sharded fit runs; other fits run here and take no such option."""
+    if sharded:
+        return dask_config(threads=threads, **given)
+    for key, value in given.items():
+        if value is not None:
+            name = "dask" if key == "kind" else key.replace("_", "-")
+            raise ConfigError(
+                f"--{name} says where a sharded fit keeps its shards; add --sharded, or leave --{name} out"
+            )
+    return None
+
+
 def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
     """Return ``["a=x", "b=y"]`` as a mapping."""
     found: dict[str, str] = {}

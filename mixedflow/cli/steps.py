@@ -140,8 +140,19 @@ def fit(  # noqa: PLR0913 - one argument an option
         int | None, typer.Option("--mc-seed", help="Seed of the random vectors (pcg).")
     ] = None,
     threads: Annotated[
-        int, typer.Option("--threads", help="Threads of the numerical libraries.")
+        int, typer.Option("--threads", help="Threads of the numerical libraries, or of one worker.")
     ] = 1,
+    sharded: Annotated[
+        bool,
+        typer.Option("--sharded", help="Leave the groups' sums where rows are read; needs rows."),
+    ] = False,
+    dask: Annotated[
+        str | None, typer.Option("--dask", help="Where shards are: as for condense (--sharded).")
+    ] = None,
+    workers: opt.WorkersOption = None,
+    memory: opt.MemoryOption = None,
+    address: opt.AddressOption = None,
+    scheduler_file: opt.SchedulerOption = None,
     allow_nonconverged: Annotated[
         bool, typer.Option("--allow-nonconverged", help="Exit with 0 instead of 3.")
     ] = False,
@@ -161,6 +172,16 @@ def fit(  # noqa: PLR0913 - one argument an option
         method=method,
         weights=weights,
         residual=residual,
+        sharded=sharded,
+    )
+    place = opt.place_of_shards(
+        sharded=sharded,
+        threads=threads,
+        kind=dask,
+        workers=workers,
+        memory=memory,
+        address=address,
+        scheduler_file=scheduler_file,
     )
     control = opt.control_config(
         max_iter=max_iter,
@@ -174,7 +195,7 @@ def fit(  # noqa: PLR0913 - one argument an option
     from mixedflow.steps import fit_step
 
     with console.progress("fit") as advance:
-        result = fit_step(wanted, model, control, out, advance)
+        result = fit_step(wanted, model, control, out, advance, place)
     if not quiet:
         console.write(str(result.summary()))
     if not result.converged:

@@ -186,6 +186,14 @@ class ModelConfig(Section):
             " `car1(t | g)`, `cs(1 | g)`; `strata(sex)` with a variance for each."
         ),
     )
+    sharded: bool = Field(
+        default=False,
+        description=(
+            "`true` leaves the sums of the groups where the rows are read, for more groups than memory"
+            " holds: one grouping factor, and data prepared by `group`. The report then has no"
+            " diagnostics."
+        ),
+    )
     title: str | None = Field(default=None, description="How the report calls the model.")
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixedflow.config.models import Config, DataConfig, ModelConfig, parse_memory
-from mixedflow.errors import MixedflowError
+from mixedflow.errors import ConfigError, MixedflowError
 
 DEFAULT_MEMORY_MB = 4000
 DEFAULT_THREADS = 2
@@ -105,6 +105,8 @@ class WorkflowPlan:
         if control.solver != "auto":
             options.append(f"--solver={control.solver}")
         options += _given({key: getattr(control, key) for key in MONTE_CARLO})
+        if model.sharded:
+            options.append("--sharded")
         if control.nonconverged == "report":
             options.append("--allow-nonconverged")
         return shlex.join(options)
@@ -132,6 +134,27 @@ class WorkflowPlan:
         options += _given({"address": dask.address, "scheduler-file": dask.scheduler_file})
         return shlex.join(options)
 
+    @property
+    def diagnosed(self) -> list[str]:
+        """Return the models whose random effects are in one place, as residuals need them."""
+        return [name for name, model in self.config.models.items() if not model.sharded]
+
+    def fit_source(self, name: str) -> str:
+        """Return the folder that a model is fitted from: its design's, or prepared rows for shards."""
+        model = self.config.models[name]
+        place = "prepared" if model.sharded else f"designs/{self.designs[name]}"
+        return f"{self.config.output}/{model.data}/{place}"
+
+    def fit_threads(self, name: str) -> int:
+        """Return the threads that a fit may use; a sharded one reads the rows."""
+        return self.threads if self.config.models[name].sharded else 1
+
+    def fit_place(self, name: str, threads: int, mem_mb: int) -> str:
+        """Return the options that say where a fit runs."""
+        if self.config.models[name].sharded:
+            return self.dask_options(threads, mem_mb)
+        return f"--threads={threads}"
+
     def _first(self, dataset: str, design: str) -> ModelConfig:
         return self.config.models[self.sharing(dataset, design)[0]]
 
@@ -146,6 +169,8 @@ def make_plan(config: Config, where: str = "the configuration") -> WorkflowPlan:
         except MixedflowError as fault:
             key = "residual" if str(fault).startswith("residual=") else "formula"
             raise type(fault)(f"{where}: models.{name}.{key}: {fault}") from None
+        if model.sharded:
+            _check_sharded(name, config, where)
     return WorkflowPlan(config, designs)
 
 
@@ -162,6 +187,25 @@ def _design_of(model: ModelConfig, data: DataConfig) -> str:
     )
     require_random_term(spec)
     return spec.design_key(_declared_categories(data))
+
+
+def _check_sharded(name: str, config: Config, where: str) -> None:
+    """Raise unless a model can be fitted in shards and its data keep groups whole."""
+    from mixedflow.design.shardable import check_shardable
+    from mixedflow.design.spec import make_spec
+
+    model = config.models[name]
+    spec = make_spec(model.formula, weights=model.weights, residual=model.residual)
+    try:
+        check_shardable(spec, config.control.solver)
+    except MixedflowError as fault:
+        raise type(fault)(f"{where}: models.{name}.sharded: {fault}") from None
+    if config.data[model.data].group is None:
+        (factor,) = spec.parsed.factors
+        raise ConfigError(
+            f"{where}: models.{name}.sharded: partitions must hold whole groups of '{factor.name}', and "
+            f"data.{model.data}.group is not given; write `group: {factor.name}` there"
+        )
 
 
 def _declared_categories(data: DataConfig) -> dict[str, str]:

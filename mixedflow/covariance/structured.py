@@ -11,11 +11,11 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from mixedflow.covariance.base import CovarianceStructure, Float
 from mixedflow.covariance.correlation import LIMIT, Correlation, correlation_of
 from mixedflow.covariance.m_step import maximise
+from mixedflow.linalg.triangular import solve_lower
 
 _FELT = 1e8
 """Variances that psi ties, in units of the floors, below which it is held: G does not feel it."""
@@ -192,7 +192,7 @@ def rescaling(F: Float) -> Float:
     """Return P_a = F^-1 e_a e_a'F, (q, q, q): F(sum t_a P_a) = diag(t) F."""
     dim = len(F)
     try:
-        columns = solve_triangular(F, np.eye(dim), lower=True)
+        columns = solve_lower(F, np.eye(dim))
     except np.linalg.LinAlgError:
         return np.eye(dim)[None]
     P: Float = columns.T[:, :, None] * F[:, None, :]

@@ -15,27 +15,26 @@ from mixedflow.crossproducts.condensed import Condensed
 from mixedflow.crossproducts.storage import load_crossproducts, save_crossproducts
 from mixedflow.crossproducts.types import same_positions
 from mixedflow.data.atomic import atomic_folder, atomic_write_text
+from mixedflow.data.manifest import ManifestKind, read_json, read_manifest
 from mixedflow.design.encode import Encoder
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import spec_from_json
 from mixedflow.errors import MixedflowError, StoredFileError
 
 MANIFEST = "manifest.json"
-DESIGN_FORMAT = "mixedflow-design"
-DESIGN_VERSION = 2
+KIND = ManifestKind(
+    "condensed data", MANIFEST, 2, "mixedflow-design", again="condense the data again"
+)
 OWN_FILES = (MANIFEST, "schema", "crossproducts")
 
 
 def is_design(path: Path) -> bool:
     """Tell a condensed folder from data."""
-    manifest = path / MANIFEST
-    if not manifest.is_file():
-        return False
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path / MANIFEST, missing="")
+    except StoredFileError:
         return False
-    return isinstance(content, dict) and content.get("format") == DESIGN_FORMAT
+    return isinstance(content, dict) and content.get("format") == KIND.format
 
 
 def save_condensed(
@@ -61,8 +60,7 @@ def write_design(condensed: Condensed, folder: Path, data: Mapping[str, Any]) ->
     condensed.schema.save(folder / "schema")
     save_crossproducts(sums, folder / "crossproducts")
     content = {
-        "format": DESIGN_FORMAT,
-        "format_version": DESIGN_VERSION,
+        **KIND.head(),
         "spec": condensed.spec.to_json(),
         "data": dict(data),
         "rows_in": sums.rows_in,
@@ -103,23 +101,9 @@ def read_design(folder: Path) -> tuple[Condensed, dict[str, Any]]:
 
 
 def _manifest_of(folder: Path) -> dict[str, Any]:
-    place = folder / MANIFEST
-    try:
-        content = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoredFileError(f"no condensed data at '{folder}': {MANIFEST} is missing") from None
-    except (OSError, ValueError) as error:
-        raise StoredFileError(f"'{place}' cannot be read: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != DESIGN_FORMAT:
-        raise StoredFileError(f"'{place}' does not describe condensed data")
-    version = content.get("format_version")
-    if version != DESIGN_VERSION:
-        raise StoredFileError(
-            f"'{place}' has format version {version}; this mixedflow reads version"
-            f" {DESIGN_VERSION}; condense the data again"
-        )
+    content = read_manifest(folder, KIND)
     if not isinstance(content.get("data"), dict) or not {"source", "path"} <= set(content["data"]):
         raise StoredFileError(
-            f"'{place}' does not say where its rows came from; condense the data again"
+            f"'{folder / MANIFEST}' does not say where its rows came from; condense the data again"
         )
     return content

@@ -22,12 +22,14 @@ from mixedflow.crossproducts.types import (
 )
 from mixedflow.data.atomic import atomic_folder
 from mixedflow.data.fingerprint import sha256_of_file
+from mixedflow.data.manifest import ManifestKind, read_manifest
 from mixedflow.design.stored import residual_from_json, residual_to_json
 from mixedflow.design.types import DesignInfo, FactorDesign, Pilots
 from mixedflow.errors import StoredFileError, listing
 
-FORMAT_VERSION = 1
-
+KIND = ManifestKind(
+    "cross-products", "manifest.json", 1, "mixedflow-crossproducts", again="condense them again"
+)
 MANIFEST_KEYS = ("arrays_sha256", "rows_in", "missing", "info", "keys")
 OWN_FILES = ("arrays.npz", "manifest.json")
 GROUP_ARRAYS = ("n_obs", "sum_log_weight", "XYtBXY")
@@ -39,8 +41,7 @@ def save_crossproducts(sums: CrossProducts, folder: Path | str) -> None:
         arrays = _arrays_of(sums)
         np.savez(place / "arrays.npz", allow_pickle=False, **arrays)
         manifest = {
-            "format": "mixedflow-crossproducts",
-            "format_version": FORMAT_VERSION,
+            **KIND.head(),
             "arrays_sha256": sha256_of_file(place / "arrays.npz"),
             "rows_in": sums.rows_in,
             "missing": dict(sums.missing),
@@ -59,7 +60,7 @@ def load_crossproducts(folder: Path | str) -> CrossProducts:
         if a file is missing, damaged, or of another format version.
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder, KIND)
     lacking = [key for key in MANIFEST_KEYS if key not in manifest]
     if lacking:
         raise StoredFileError(f"cross-products '{folder}': manifest.json lacks {listing(lacking)}")
@@ -79,28 +80,6 @@ def load_crossproducts(folder: Path | str) -> CrossProducts:
     except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise StoredFileError(f"cross-products '{folder}' cannot be read: {error}") from error
     return CrossProducts(info, keyed, manifest["rows_in"], manifest["missing"])
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    try:
-        manifest: Any = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoredFileError(
-            f"no cross-products at '{folder}': manifest.json is missing"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise StoredFileError(f"'{path}' cannot be read: {error}") from error
-    if not isinstance(manifest, dict):
-        raise StoredFileError(f"'{path}' does not describe cross-products")
-    version = manifest.get("format_version")
-    if version != FORMAT_VERSION or manifest.get("format") != "mixedflow-crossproducts":
-        raise StoredFileError(
-            f"'{path}' is not of a format this version reads: found version {version!r}, "
-            f"allowed is {FORMAT_VERSION}"
-        )
-    content: dict[str, Any] = manifest
-    return content
 
 
 def _arrays_of(sums: CrossProducts) -> dict[str, Any]:

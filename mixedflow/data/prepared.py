@@ -18,11 +18,12 @@ import pyarrow as pa
 from mixedflow.data.atomic import atomic_write_text
 from mixedflow.data.columns import ColumnRule, Declarations
 from mixedflow.data.fingerprint import sha256_of_file, sha256_of_text
+from mixedflow.data.manifest import ManifestKind, read_manifest
 from mixedflow.data.parquet import ParquetSource
 from mixedflow.errors import SourceError, StoredFileError, listing
 
 MANIFEST = "manifest.json"
-FORMAT_VERSION = 1
+KIND = ManifestKind("prepared data", MANIFEST, 1, again="prepare the data again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class PreparedManifest:
         """Return what is written as JSON."""
         plain = {name: getattr(self, name) for name in self.__slots__ if name != "parts"}
         listed = [{k: getattr(p, k) for k in PartRecord.__slots__} for p in self.parts]
-        return {"format_version": FORMAT_VERSION, **plain, "parts": listed}
+        return {**KIND.head(), **plain, "parts": listed}
 
     def save(self, folder: Path) -> None:
         """Write ``manifest.json``."""
@@ -89,13 +90,8 @@ class PreparedManifest:
     @classmethod
     def load(cls, folder: Path) -> PreparedManifest:
         """Read ``manifest.json``; a damaged one, or one of another version, is an error."""
-        stored = _read_json(folder / MANIFEST)
-        version = stored.pop("format_version", None)
-        if version != FORMAT_VERSION:
-            raise StoredFileError(
-                f"'{folder / MANIFEST}' has format version {version}; "
-                f"this mixedflow reads version {FORMAT_VERSION}; prepare the data again"
-            )
+        stored = read_manifest(folder, KIND)
+        del stored["format_version"]
         _check_keys(stored, cls.__slots__, folder)
         parts = stored.pop("parts")
         for part in parts:
@@ -116,18 +112,6 @@ def _check_keys(stored: Any, names: Sequence[str], folder: Path) -> None:
     file = stored.get("file")
     if file is not None and Path(file).name != file:
         raise StoredFileError(f"{place}: the part '{file}' does not lie beside it")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StoredFileError(f"'{path}' is missing; prepare the data again") from error
-    except (OSError, ValueError) as error:
-        raise StoredFileError(f"'{path}' is damaged: {error}") from error
-    if not isinstance(stored, dict):
-        raise StoredFileError(f"'{path}' is damaged: it holds no JSON object")
-    return stored
 
 
 class PreparedData(ParquetSource):

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixedflow.data.atomic import atomic_folder
+from mixedflow.data.manifest import ManifestKind, read_manifest
 from mixedflow.design.checks import check_summary
 from mixedflow.design.moments import Moments, PowerSums
 from mixedflow.design.pilots import sampled_moments
@@ -29,9 +30,8 @@ from mixedflow.design.stored import load_list, store_list
 from mixedflow.design.summary import ColumnSummary, Finding, PartitionSummary, merge_summaries
 from mixedflow.errors import DataError, MixedflowError, StoredFileError, UnsupportedError
 
-FORMAT = "mixedflow-shared-schema"
-FORMAT_VERSION = 1
 FILE = "summary.json"
+KIND = ManifestKind("a shared schema", FILE, 1, "mixedflow-shared-schema")
 OWN_FILES = (FILE, "levels-*.parquet", "pairs-*.parquet")
 
 
@@ -136,8 +136,7 @@ def _to_json(shared: SharedSchema, folder: Path) -> dict[str, Any]:
     for k, table in enumerate(summary.pairs.values()):
         pq.write_table(table, folder / f"pairs-{k}.parquet")
     return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        **KIND.head(),
         "spec": shared.spec.to_json(),
         "source": summary.source,
         "rows_in": summary.rows_in,
@@ -170,20 +169,7 @@ def _digits(value: Any) -> str:
 
 
 def _load(folder: Path) -> SharedSchema:
-    path = folder / FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoredFileError(f"no shared schema at '{folder}': {FILE} is missing") from None
-    except (OSError, ValueError) as error:
-        raise StoredFileError(f"'{path}' cannot be read: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise StoredFileError(f"'{path}' does not describe a shared schema")
-    if content.get("format_version") != FORMAT_VERSION:
-        raise StoredFileError(
-            f"'{path}' has format version {content.get('format_version')!r}; this version of "
-            f"mixedflow reads version {FORMAT_VERSION}"
-        )
+    content = read_manifest(folder, KIND)
     try:
         return SharedSchema(spec_from_json(content["spec"]), _summary_from(content, folder))
     except (

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixedflow.covariance.residual_types import ResidualDesign
+from mixedflow.data.manifest import ManifestKind, read_manifest
 from mixedflow.design.levels import LevelSet
 from mixedflow.design.positions import ResidualSchema
 from mixedflow.design.schema import FORMAT_VERSION, Schema
@@ -25,6 +26,7 @@ from mixedflow.design.types import Pilots
 from mixedflow.errors import OutputError, StoredFileError
 
 SCHEMA_FILE = "schema.json"
+KIND = ManifestKind("a schema", SCHEMA_FILE, FORMAT_VERSION)
 INLINE_LEVELS = 1_000
 
 
@@ -60,7 +62,7 @@ def store_list(folder: Path, file: str, kind: str, values: Any) -> dict[str, Any
 def _to_json(schema: Schema, lists: Mapping[str, Any]) -> dict[str, Any]:
     pilots = schema.pilots
     return {
-        "format_version": FORMAT_VERSION,
+        **KIND.head(),
         "design_key": schema.design_key,
         "source": schema.source,
         "rows_in": schema.rows_in,
@@ -106,18 +108,7 @@ def residual_from_json(content: Mapping[str, Any]) -> ResidualDesign:
 def load_schema(folder: Path) -> Schema:
     """Read a schema; a missing, damaged or newer file is a :class:`StoredFileError`."""
     path = folder / SCHEMA_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoredFileError(f"There is no schema at {path}.") from None
-    except (OSError, ValueError) as error:
-        raise StoredFileError(f"The schema at {path} cannot be read: {error}.") from None
-    version = content.get("format_version") if isinstance(content, dict) else None
-    if version != FORMAT_VERSION:
-        raise StoredFileError(
-            f"The schema at {path} has format version {version}; this version of mixedflow reads "
-            f"{FORMAT_VERSION}."
-        )
+    content = read_manifest(folder, KIND)
     try:
         return _from_json(content, folder)
     except (KeyError, TypeError, ValueError, OSError) as error:

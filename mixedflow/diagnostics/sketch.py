@@ -98,10 +98,19 @@ def _bin_level(low: float, high: float) -> int:
     # Bins finer than 2^-40 of the largest value would only show rounding.
     floor = max(math.frexp(largest)[1] - 40, -1000) if largest > 0 else -1000
     span = high - low
-    level = max(floor, math.frexp(span / MAX_BINS)[1] - 2 if span > 0 else floor)
-    while math.floor(high / 2.0**level) - math.floor(low / 2.0**level) >= MAX_BINS:
+    level = max(floor, math.frexp(span)[1] - MAX_BINS.bit_length() - 1 if span > 0 else floor)
+    while _bin_index(high, level) - _bin_index(low, level) >= MAX_BINS:
         level += 1
     return level
+
+
+def _bin_index(value: float, level: int) -> int:
+    """Return i such that value is in [i 2^level, (i+1) 2^level).
+
+    The quotient of a tiny negative value may be rounded to -0.0, whose floor is the bin above.
+    """
+    index = math.floor(value / 2.0**level)
+    return min(index, -1) if value < 0 else index
 
 
 def bin_fitted(fitted: Float, standardised: Float) -> FittedBins:
@@ -109,8 +118,9 @@ def bin_fitted(fitted: Float, standardised: Float) -> FittedBins:
     low, high = float(fitted.min()), float(fitted.max())
     level = _bin_level(low, high)
     index = np.floor(fitted / 2.0**level).astype(np.int64)
-    first = math.floor(low / 2.0**level)
-    size = math.floor(high / 2.0**level) - first + 1
+    index[(index == 0) & (fitted < 0)] = -1
+    first = _bin_index(low, level)
+    size = _bin_index(high, level) - first + 1
     row = index - first
     column = np.floor((standardised + RESIDUAL_LIMIT) / RESIDUAL_STEP)
     column = np.clip(column, 0, N_RESIDUAL_BINS - 1).astype(np.int64)

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from mixedflow.data.atomic import atomic_write_text
+from mixedflow.data.manifest import ManifestKind, read_manifest
 from mixedflow.data.source import Source
 from mixedflow.design.encode import Encoder
 from mixedflow.design.types import Int
@@ -33,8 +34,8 @@ from mixedflow.diagnostics.sketch import (
 from mixedflow.errors import StoredFileError
 from mixedflow.results.fit_result import FitResult
 
-FORMAT_VERSION = 1
 SUMMARY = "summary.json"
+KIND = ManifestKind("diagnostics", SUMMARY, 1, again="`mixedflow diagnose` writes it")
 N_QUANTILES = 201
 
 Columns = dict[str, list[Any]]
@@ -214,24 +215,15 @@ def _plain(value: Any) -> Any:
 
 def save_diagnostics(result: Diagnostics, folder: Path) -> None:
     """Write ``summary.json`` into the folder."""
-    document = {"format_version": FORMAT_VERSION, **_plain(dataclasses.asdict(result))}
+    document = {**KIND.head(), **_plain(dataclasses.asdict(result))}
     atomic_write_text(folder / SUMMARY, json.dumps(document, allow_nan=False))
 
 
 def load_diagnostics(folder: Path) -> Diagnostics:
     """Read what :func:`diagnose` wrote."""
     path = folder / SUMMARY
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StoredFileError(f"'{path}' is missing; `mixedflow diagnose` writes it") from error
-    except (OSError, ValueError) as error:
-        raise StoredFileError(f"'{path}' is damaged and cannot be read: {error}") from error
-    version = document.pop("format_version", None) if isinstance(document, dict) else None
-    if version != FORMAT_VERSION:
-        raise StoredFileError(
-            f"'{path}' has format version {version}; this mixedflow reads version {FORMAT_VERSION}"
-        )
+    document = read_manifest(folder, KIND)
+    del document["format_version"]
     try:
         checks = tuple(Check(**row) for row in document.pop("checks"))
         random = tuple(

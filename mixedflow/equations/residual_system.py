@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from mixedflow.covariance.residual_types import ResidualDesign, SumKey
 from mixedflow.covariance.residual_weights import ResidualPlan, residual_plan, start_psi
@@ -29,6 +29,9 @@ from mixedflow.equations.mme import MmeSolution
 from mixedflow.equations.moments import Moments
 from mixedflow.equations.system import ColumnChoice, ModelSystem, PairSystem, system_and_choice
 from mixedflow.errors import FitError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Meeting:
 
     def total(self, f: Float, stack: Float) -> Float:
         """Return sum over the rows of each target of f_key times the row's array."""
+        from scipy.sparse import csr_array
+
         weights = np.empty(len(self.key))
         weights[self.place] = f[self.key]
         T = csr_array((weights, self.matrix.indices, self.matrix.indptr), shape=self.matrix.shape)
@@ -305,6 +310,8 @@ def _stacked_pair(parts: Sequence[PairSums]) -> StackedPair:
 
 
 def _meeting(sizes: Sequence[int], target: Int, n_targets: int) -> Meeting:
+    from scipy.sparse import csr_array
+
     key = np.repeat(np.arange(len(sizes)), sizes)
     place = np.arange(len(target))
     numbered = csr_array((place + 1.0, (target, place)), shape=(n_targets, len(target)))

@@ -204,10 +204,7 @@ def model_system(
         if no fixed-effect column or too few rows are left.
     """
     if set(sums.keyed) != {ONLY_KEY}:
-        raise UnsupportedError(
-            "these sums belong to residuals with a structure; this route solves models with "
-            "independent or weighted residuals"
-        )
+        raise UnsupportedError("this route is for sums of independent or weighted residuals")
     part = sums.keyed[ONLY_KEY]
     lead = int(sums.constant)
     aliases = independent_columns(part.XtBX[lead:, lead:])

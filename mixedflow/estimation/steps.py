@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import block_diag
 
 from mixedflow.design.types import Float
 from mixedflow.equations.system import ModelSystem
@@ -87,8 +86,19 @@ def _working_entries(evaluation: AnyEvaluation) -> tuple[list[FreeEntry], Float,
             index += [(f, where.start + int(a), where.start + int(b)) for a, b in at]
             blocks.append(P[:, at[:, 0], at[:, 1]].T)
             held.append(np.full(len(at), 0.0 if len(P) else 1.0))
-    free = np.asarray(block_diag(*blocks)) if blocks else np.empty((0, 0))
+    free = _beside(blocks)
     return index, free, np.concatenate([*held, np.empty(0)])
+
+
+def _beside(blocks: list[Float]) -> Float:
+    """Return the blocks down the diagonal of a matrix."""
+    rows, cols = (sum(block.shape[axis] for block in blocks) for axis in (0, 1))
+    out = np.zeros((rows, cols))
+    row = col = 0
+    for block in blocks:
+        out[row : row + block.shape[0], col : col + block.shape[1]] = block
+        row, col = row + block.shape[0], col + block.shape[1]
+    return out
 
 
 def _solve_semidefinite(H: Float, h: Float) -> Float:

@@ -30,8 +30,10 @@ class LightCache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled kernel for a signature, or None."""
-        rtsys.initialize(target_context)
         itself: Any = self  # numba's own methods have no types
+        if not hasattr(itself, "_load_overload"):  # another numba than those known
+            return cast("Any", super()).load_overload(sig, target_context)
+        rtsys.initialize(target_context)
         with itself._guard_against_spurious_io_errors():
             return itself._load_overload(sig, target_context)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import add
@@ -26,7 +26,7 @@ from mixedflow.crossproducts.storage import load_crossproducts, save_crossproduc
 from mixedflow.crossproducts.totals import add_in_place, finished
 from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.data.atomic import atomic_write_text
-from mixedflow.data.fingerprint import sha256_of_table, sha256_of_text
+from mixedflow.data.fingerprint import sha256_of_text
 from mixedflow.data.source import Source
 from mixedflow.design import (
     Encoder,
@@ -49,7 +49,9 @@ from mixedflow.errors import (
     did_you_mean,
     listing,
 )
+from mixedflow.parallel.digest import schema_digest
 from mixedflow.parallel.mapping import OnDone, map_reduce
+from mixedflow.parallel.rooms import open_room
 from mixedflow.parallel.runner import SYNCHRONOUS, Runner
 from mixedflow.parallel.single_pass import (
     READINGS,
@@ -70,6 +72,10 @@ KEY_LENGTH = 16
 
 SUMS: Addition[CrossProducts] = Addition(add, add_in_place, finished)
 """How sums over the levels of one schema are added."""
+
+
+_Rows = tuple[pa.Table, PartitionSummary]
+"""A partition's rows with their summary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,17 +247,16 @@ def _one_reading(
         return None
     if not source.n_partitions:
         return None
-    held = [_read(spec, source, 0)]
-    first = held[0][1]
-    if not _usable(spec, first):
+    room = open_room(runner)
+    begun = room.made(partial(_read, spec, source), 1)
+    (provisional,) = room.each(partial(_provisional, spec), begun)
+    if provisional is None:
         return None
-    provisional = provisional_schema(spec, first)
     grouping = tuple(factor.variables[0] for factor in spec.parsed.factors)
-    if runner.client is not None:
-        held.clear()
 
-    def read(index: int) -> Reading:
-        table, summary = held.pop() if index == 0 and held else _read(spec, source, index)
+    def read(index: int, made: _Rows | None = None) -> Reading:
+        table, summary = _read(spec, source, index) if made is None else made
+        del made
         place = place_of(source, index)
         if not _usable(spec, summary):
             return Reading(summary, None, ())
@@ -260,7 +265,9 @@ def _one_reading(
         sums = _condense_table(encoder, table, place, group, complete=whole)
         return reading(summary, sums, grouping)
 
-    total = map_reduce(read, source.n_partitions, READINGS, runner=runner, on_done=on_done)
+    total = map_reduce(
+        read, source.n_partitions, READINGS, runner=runner, on_done=on_done, begun=begun
+    )
     summary, sums = ordered_reading(total, grouping)
     del total
     schema = finish_schema(spec, summary)
@@ -276,7 +283,15 @@ def _usable(spec: ModelSpec, summary: PartitionSummary) -> bool:
     return summary.rows_used > 0 and summary.clean and not lacking
 
 
-def _read(spec: ModelSpec, source: Source, index: int) -> tuple[pa.Table, PartitionSummary]:
+def _provisional(spec: ModelSpec, made: _Rows, _: int) -> Schema | None:
+    """Return a schema for the pilots of a partition, without its levels, if it can be condensed."""
+    summary = made[1]
+    if not _usable(spec, summary):
+        return None
+    return replace(provisional_schema(spec, summary), levels={})
+
+
+def _read(spec: ModelSpec, source: Source, index: int) -> _Rows:
     """Return a partition's rows with their summary."""
     table = source.read(index, spec.variables)
     return table, summarize_partition(spec, table, place_of(source, index))
@@ -360,54 +375,3 @@ def _finish_pieces(pieces: Pieces, source: Source, sums: CrossProducts) -> None:
     for place in pieces.folder.iterdir():
         if place.is_dir() and place.name not in current:
             shutil.rmtree(place, ignore_errors=True)
-
-
-def schema_digest(schema: Schema) -> str:
-    """Return the SHA-256 of what a partition's sums depend on besides its rows.
-
-    Levels, states of transforms and pilots count; numbers of rows and messages do not.
-    """
-    pilots = schema.pilots
-    content = {
-        "design_key": schema.design_key,
-        "kinds": dict(sorted(schema.kinds.items())),
-        "factors": [[name, list(variables)] for name, variables in schema.factors],
-        "states": _plain(schema.states),
-        "levels": {n: [v.kind, _array_digest(v.values)] for n, v in sorted(schema.levels.items())},
-        "keys": {n: _array_digest(v) for n, v in sorted(schema.keys.items())},
-        **_residual_digest(schema),
-        "pilots": [
-            [values.tolist() for values in pair]
-            for pair in (
-                (pilots.x_shift, pilots.x_scale),
-                (pilots.y_shift, pilots.y_scale),
-                pilots.z_shift,
-                pilots.z_scale,
-            )
-        ],
-    }
-    return sha256_of_text(json.dumps(content, sort_keys=True))
-
-
-def _residual_digest(schema: Schema) -> dict[str, Any]:
-    residual = schema.residual
-    if residual is None:
-        return {}
-    positions, strata = list(residual.design.positions), list(residual.design.strata)
-    return {"residual": [positions, strata, residual.keys.tolist()]}
-
-
-def _array_digest(values: Any) -> str:
-    array = values if isinstance(values, pa.Array) else pa.array(values)
-    return sha256_of_table(pa.table({"value": array}))
-
-
-def _plain(value: Any) -> Any:
-    """Return states as JSON holds them."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value

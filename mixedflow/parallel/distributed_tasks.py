@@ -10,25 +10,30 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import reduce
+from itertools import count
+from typing import Any, Generic, TypeVar, cast
 from uuid import uuid4
 
 from mixedflow.errors import MixedflowError
 from mixedflow.parallel.mapping import OnDone
 from mixedflow.parallel.runner import Runner, WorkerError
-from mixedflow.parallel.tree import Addition, aligned, batches, fold, tree_plan
+from mixedflow.parallel.tree import Addition, aligned, batches, fold
 
 T = TypeVar("T")
 
 SUMS_FIRST = 1
 """Priority of adding over making more that waits to be added."""
 
+TOGETHER = 4
+"""Sums that a task adds, in the place of a copy of the first; so many wait in memory at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Job(Generic[T]):
     """What every task needs; sent to the workers once."""
 
-    fn: Callable[[int], T]
+    fn: Callable[..., T]
     adding: Addition[T] | None
 
 
@@ -36,8 +41,8 @@ def _hold(job: _Job[T]) -> _Job[T]:
     return job
 
 
-def _run_batch(job: _Job[T], start: int, stop: int) -> Any:
-    items = (job.fn(index) for index in range(start, stop))
+def _run_batch(job: _Job[T], start: int, stop: int, *begun: Any) -> Any:
+    items = (job.fn(index, *begun) if index == 0 else job.fn(index) for index in range(start, stop))
     if job.adding is None:
         return list(items)
     if stop - start == 1:
@@ -45,38 +50,61 @@ def _run_batch(job: _Job[T], start: int, stop: int) -> Any:
     return job.adding.finish(fold(items, job.adding.absorb, job.adding.radix))
 
 
-def _combine(job: _Job[T], left: T, right: T) -> T:
+def _add(job: _Job[T], *parts: T) -> T:
     if job.adding is None:
         raise TypeError("this job only maps")
-    return job.adding.combine(aligned(left), aligned(right))
+    return job.adding.finish(reduce(job.adding.absorb, map(aligned, parts)))
 
 
 def reduce_on_workers(
-    fn: Callable[[int], T],
+    fn: Callable[..., T],
     n_items: int,
     adding: Addition[T],
     runner: Runner,
     on_done: OnDone | None,
+    begun: list[Any],
 ) -> T:
-    """Return the items' results combined in the fixed tree, on the runner's workers."""
+    """Return the items' results combined in the fixed tree, on the runner's workers.
+
+    ``begun`` is emptied of the future of what was made of item 0 before, if there is one.
+    """
     ranges = batches(n_items, radix=adding.radix)
     with errors_as_ours():
-        name, job, leaves = _submit_batches(_Job(fn, adding), ranges, runner)
-        nodes = dict(enumerate(leaves))
-        for left, right, made in tree_plan(len(ranges), adding.radix):
-            pair = nodes.pop(left), nodes.pop(right)
-            nodes[made] = runner.client.submit(
-                _combine, job, *pair, key=f"{name}-sum-{made}", priority=SUMS_FIRST
-            )
-        (root,) = nodes.values()
-        nodes.clear()
+        name, job, leaves = _submit_batches(_Job(fn, adding), ranges, runner, begun)
+        root = _submit_sums(leaves, adding.radix, f"{name}-sum", job, runner)
         try:
             _watch(leaves, ranges, runner, on_done)
-            total: T = aligned(root.result())
+            (total,) = runner.client.gather([root], direct=direct(runner))
         except BaseException:
             root.cancel()
             raise
-        return total
+        return cast(T, aligned(total))
+
+
+def _submit_sums(leaves: list[Any], radix: int, name: str, job: Any, runner: Runner) -> Any:
+    """Return the future of the leaves' sum in the fixed tree.
+
+    A node on the way is a list of futures that are to be added from the left: what is added to one
+    sum in turn is brought together in one task, which copies that sum once.
+    """
+    numbers = count()
+
+    def summed(run: list[Any]) -> Any:
+        if len(run) == 1:
+            return run[0]
+        key = f"{name}-{next(numbers)}"
+        return runner.client.submit(_add, job, *run, key=key, priority=SUMS_FIRST)
+
+    def combine(left: list[Any], right: list[Any]) -> list[Any]:
+        joined = [*left, summed(right)]
+        return joined if len(joined) < TOGETHER else [summed(joined)]
+
+    return summed(fold(([leaf] for leaf in leaves), combine, radix))
+
+
+def direct(runner: Runner) -> bool | None:
+    """Say whether results come from the workers without passing through the scheduler."""
+    return True if runner.kind == "processes" else None
 
 
 def map_on_workers(
@@ -85,21 +113,25 @@ def map_on_workers(
     """Return the items' results in order, computed on the runner's workers."""
     ranges = batches(n_items)
     with errors_as_ours():
-        _, _, leaves = _submit_batches(_Job(fn, None), ranges, runner)
+        _, _, leaves = _submit_batches(_Job(fn, None), ranges, runner, [])
         _watch(list(leaves), ranges, runner, on_done)
-        gathered = runner.client.gather(leaves)
+        gathered = runner.client.gather(leaves, direct=direct(runner))
         return [aligned(item) for batch in gathered for item in batch]
 
 
 def _submit_batches(
-    job: _Job[T], ranges: list[tuple[int, int]], runner: Runner
+    job: _Job[T], ranges: list[tuple[int, int]], runner: Runner, begun: list[Any]
 ) -> tuple[str, Any, list[Any]]:
     name = f"mixedflow-{uuid4().hex[:12]}"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sending large graph")
         held = runner.client.submit(_hold, job, key=f"{name}-job")
     submit = runner.client.submit
-    leaves = [submit(_run_batch, held, a, b, key=f"{name}-leaf-{a}") for a, b in ranges]
+    leaves = [
+        submit(_run_batch, held, a, b, *(begun if a == 0 else ()), key=f"{name}-leaf-{a}")
+        for a, b in ranges
+    ]
+    begun.clear()
     return name, held, leaves
 
 

@@ -21,12 +21,13 @@ OnDone = Callable[[int, int], None]
 
 
 def map_reduce(
-    fn: Callable[[int], T],
+    fn: Callable[..., T],
     n_items: int,
     combine: Callable[[T, T], T] | Addition[T],
     *,
     runner: Runner = SYNCHRONOUS,
     on_done: OnDone | None = None,
+    begun: list[Any] | None = None,
 ) -> T:
     """Return ``fn(0) + fn(1) + ...`` with ``combine`` for +, in a fixed tree.
 
@@ -41,6 +42,8 @@ def map_reduce(
         besides how to add in place
     runner : where tasks run
     on_done : called with the number of items done and their total
+    begun : handle in a room (:func:`mixedflow.parallel.rooms.open_room`) of what was made of item 0
+        before: that item is then ``fn(0, made)``. The list is emptied, so that no name keeps it
 
     Raises
     ------
@@ -52,15 +55,20 @@ def map_reduce(
     if n_items < 1:
         raise ValueError("map_reduce needs at least one item")
     adding = as_addition(combine)
+    begun = [] if begun is None else begun
     if runner.client is not None:
         from mixedflow.parallel.distributed_tasks import reduce_on_workers
 
-        return reduce_on_workers(fn, n_items, adding, runner, on_done)
+        return reduce_on_workers(fn, n_items, adding, runner, on_done, begun)
+
+    def item(index: int) -> T:
+        return fn(0, begun.pop()) if index == 0 and begun else fn(index)
+
     if runner.kind == "threads" and runner.workers > 1:
-        total = _fold_on_threads(fn, n_items, adding, runner.workers, on_done)
+        total = _fold_on_threads(item, n_items, adding, runner.workers, on_done)
     else:
         total = fold(
-            _counted(map(fn, range(n_items)), n_items, on_done), adding.absorb, adding.radix
+            _counted(map(item, range(n_items)), n_items, on_done), adding.absorb, adding.radix
         )
     return adding.finish(total)
 

@@ -137,8 +137,12 @@ def _spill_rows(layout: Layout, partitions: tuple[int, int], cuts: pa.Array, pat
 
 
 def _one_batch(table: pa.Table) -> pa.RecordBatch:
+    """Return a batch; one without rows keeps the labels, which a file of batches may not change."""
     batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+    if batches:
+        return batches[0]
+    empty = [c.chunk(0) if c.num_chunks else pa.array([], c.type) for c in table.columns]
+    return pa.RecordBatch.from_arrays(empty, schema=table.schema)
 
 
 def _sorted_part(layout: Layout, index: int, spill: Path, folder: Path) -> Written:

@@ -111,9 +111,12 @@ def _connected(runner: Runner) -> Iterator[Runner]:
 
     environment = thread_environment(runner.threads_per_worker)
     settings = {
-        "distributed.nanny.pre-spawn-environ": {**environment, "MALLOC_TRIM_THRESHOLD_": "65536"},
+        # without Dask's MALLOC_TRIM_THRESHOLD_: it has every large array mapped and zeroed anew
+        "distributed.nanny.pre-spawn-environ": environment,
         "distributed.comm.timeouts.connect": CONNECT_TIMEOUT,
+        "distributed.admin.tick.interval": "1s",
         "distributed.admin.tick.limit": "60s",
+        "distributed.admin.system-monitor.interval": "10s",
         "distributed.worker.profile.enabled": False,
         "distributed.scheduler.http.routes": ["distributed.http.health"],
         "distributed.worker.http.routes": ["distributed.http.health"],

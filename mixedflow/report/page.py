@@ -27,6 +27,7 @@ from mixedflow.report.charts import (
 from mixedflow.report.residual_tables import residual_tables
 from mixedflow.report.vega import chart_library
 from mixedflow.results.fit_result import FitResult
+from mixedflow.results.sharded import ShardedFit
 from mixedflow.results.summary import has_residual_table
 
 
@@ -159,6 +160,7 @@ def _model_view(key: str, model: ModelSection) -> dict[str, Any]:
         "random_figures": blups,
         "figures": [*trace, *residual, *blups],
         "diagnosed": model.diagnostics is not None,
+        "sharded": isinstance(fit, ShardedFit),
         "versions": tables.versions_table(fit),
         "timings": tables.timings_table(fit),
     }

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mixedflow.crossproducts import levels as stretches
 from mixedflow.crossproducts.levels import LevelArrays, ShardStore
@@ -32,6 +31,15 @@ from mixedflow.estimation.fit import estimate_levels
 from mixedflow.estimation.problem import Problem
 from mixedflow.results.build import FitRequest, RowSource, data_summary, fit_messages, versions
 from mixedflow.results.fit_result import FitResult
+from mixedflow.results.ranef_parts import (
+    PART_FILES,
+    Part,
+    copy_parts,
+    part_paths,
+    part_schema,
+    part_writer,
+    read_part,
+)
 from mixedflow.results.rows import ResidualKind
 
 if TYPE_CHECKING:
@@ -40,8 +48,6 @@ if TYPE_CHECKING:
 GATHER_LIMIT = 5_000_000
 """Random effects that are brought to one place on request."""
 
-PART_FILES = ("part-*.parquet",)
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ShardedFit(FitResult):
@@ -49,16 +55,19 @@ class ShardedFit(FitResult):
 
     What :class:`FitResult` has, but: ``ranef`` and ``ranef_se`` bring at most
     :data:`GATHER_LIMIT` random effects together, :meth:`ranef_parts` writes any number;
-    ``crossproducts`` holds the global sums alone. Shards on workers last as long as their runner.
+    ``crossproducts`` holds the global sums alone. Shards on workers last as long as their runner. A fit
+    that was read from disk has no shards: its random effects are those in its files.
 
     Attributes
     ----------
-    system : the equations, the levels added up as one
-    levels : the shards
+    system : the equations, the levels added up as one; None for a fit that was read from disk
+    levels : the shards; None for a fit that was read from disk
+    stored : the folder of its random effects, for a fit that was read from disk
     """
 
     system: ModelSystem | None = None
     levels: ShardStore | None = None
+    stored: Path | None = None
 
     @cached_property
     def ranef(self) -> dict[str, pd.DataFrame]:
@@ -86,6 +95,8 @@ class ShardedFit(FitResult):
             rows written.
         """
         with atomic_folder(Path(path), PART_FILES) as folder:
+            if self.stored is not None:
+                return copy_parts(self.stored, folder)
             name, columns = self._factor_columns()
             task = WriteEffects(self._effects, str(folder.absolute()), name, tuple(columns))
             return int(sum(self._store.each(task)))
@@ -112,8 +123,13 @@ class ShardedFit(FitResult):
         return super().predict(newdata, random=False, allow_new_levels=allow_new_levels)
 
     def save(self, path: str | Path) -> None:
-        """Raise: a sharded fit is written in parts."""
-        _refuse(f"save('{path}')", "as_record() for the estimates")
+        """Write the fit to a folder, its random effects shard by shard; ``mixedflow.load`` reads it.
+
+        Workers write their own parts, so the folder must be one that they and this process share.
+        """
+        from mixedflow.results.sharded_store import save_sharded
+
+        save_sharded(self, Path(path))
 
     def residuals(self, kind: ResidualKind = "response") -> pd.Series:  # noqa: ARG002
         """Raise: random effects stay in shards."""
@@ -146,13 +162,13 @@ class ShardedFit(FitResult):
         import pandas as pd
 
         name, columns = self._factor_columns()
-        count = self._store.n_levels * len(columns)
+        count = self.n_levels[name] * len(columns)
         if count > GATHER_LIMIT:
             raise UnsupportedError(
                 f"{count:,} random effects of '{name}' are not brought together (at most "
                 f"{GATHER_LIMIT:,}); ranef_parts(path) writes them shard by shard"
             )
-        parts = [part for part in self._store.each(GatherEffects(self._effects)) if len(part[0])]
+        parts = [part for part in self._every_part(len(columns)) if len(part[0])]
         union = parts[0][0]
         for names, _, _ in parts[1:]:
             union = _joined(union, names)
@@ -162,6 +178,11 @@ class ShardedFit(FitResult):
         u, sd = ({name: pd.DataFrame(values, index=index, columns=columns)} for values in both)
         return u, sd
 
+    def _every_part(self, q: int) -> list[Part]:
+        if self.stored is None:
+            return self._store.each(GatherEffects(self._effects))
+        return [read_part(path, q) for path in part_paths(self.stored)]
+
 
 @dataclass(frozen=True, slots=True)
 class GatherEffects:
@@ -169,7 +190,7 @@ class GatherEffects:
 
     effects: LevelEffects
 
-    def __call__(self, sums: LevelArrays, names: LevelSet, _: int) -> tuple[LevelSet, Any, Any]:
+    def __call__(self, sums: LevelArrays, names: LevelSet, _: int) -> Part:
         """Return names, random effects and conditional SDs of a shard."""
         u, sd = self.effects(sums, (0, len(names)))
         return names, u, sd
@@ -193,12 +214,9 @@ class WriteEffects:
 
     def __call__(self, sums: LevelArrays, names: LevelSet, number: int) -> int:
         """Write a shard's part, a stretch of levels at a time; return its rows."""
-        schema = pa.schema(
-            [(n, pa.string()) for n in ("factor", "level", "column")]
-            + [(n, pa.float64()) for n in ("blup", "sd")]
-        )
         rows, step = 0, stretches.STRETCH
-        with pq.ParquetWriter(Path(self.folder) / f"part-{number:05d}.parquet", schema) as writer:
+        schema = part_schema(names.kind, step)
+        with part_writer(Path(self.folder), number, schema) as writer:
             for start in range(0, len(names), step):
                 span = (start, min(len(names), start + step))
                 u, sd = self.effects(sums, span)

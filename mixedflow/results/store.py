@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 from mixedflow.crossproducts.storage import load_crossproducts, save_crossproducts
 from mixedflow.data.atomic import atomic_folder
+from mixedflow.data.manifest import ManifestKind, read_manifest
 from mixedflow.design.encode import Encoder
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import spec_from_json
@@ -39,9 +41,9 @@ from mixedflow.estimation.probed import MonteCarloError
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.tabulating import pd
 
-FORMAT = "mixedflow-fit"
-FORMAT_VERSION = 1
-OWN_FILES = ("fit.json", "ranef.parquet", "trace.parquet", "schema", "crossproducts")
+KIND = ManifestKind("a fit", "fit.json", 1, "mixedflow-fit")
+OWN_FILES = ("fit.json", "ranef.parquet", "ranef", "trace.parquet", "schema", "crossproducts")
+"""Names in the folder of any fit, so that one of another kind is replaced."""
 REQUIRED = (
     "spec", "parameters", "reml", "method", "solver", "loglik", "fixef", "certificate", "df_model",
     "converged", "singular_terms", "seconds", "data_summary", "messages", "timings", "versions",
@@ -58,18 +60,15 @@ def save_fit(fit: FitResult, folder: Path) -> None:
         fit.schema.save(place / "schema")
         save_crossproducts(fit.crossproducts, place / "crossproducts")
         pq.write_table(_ranef_table(fit), place / "ranef.parquet")
-        pq.write_table(
-            pa.Table.from_pandas(fit.trace, preserve_index=False), place / "trace.parquet"
-        )
-        text = json.dumps(_to_json(fit), indent=1, allow_nan=True)
+        write_trace(fit, place / "trace.parquet")
+        text = json.dumps({**KIND.head(), **fit_content(fit)}, indent=1, allow_nan=True)
         (place / "fit.json").write_text(text, encoding="utf-8")
 
 
-def _to_json(fit: FitResult) -> dict[str, Any]:
+def fit_content(fit: FitResult) -> dict[str, Any]:
+    """Return what ``fit.json`` says of any fit, after its format."""
     estimates = fit.estimates
     return {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
         "spec": fit.spec.to_json(),
         "reml": estimates.reml,
         "method": estimates.method,
@@ -142,16 +141,32 @@ def load_fit(folder: Path) -> FitResult:
         if a file is missing or damaged, the format version is another one, or the equations at the
         stored parameters give another log-likelihood or other fixed effects.
     """
-    content = _read_json(folder)
-    try:
-        _check_keys(content, folder)
+    content = read_manifest(folder, KIND)
+    with damage_named(folder):
+        check_keys(content, folder)
         spec = spec_from_json(content["spec"])
         schema = Schema.load(folder / "schema")
         sums = load_crossproducts(folder / "crossproducts")
-        stored = content["parameters"]
-        params = _parameters(stored)
-        trace = _read_trace(folder / "trace.parquet")
+        params = stored_parameters(content)
+        trace = read_trace(folder / "trace.parquet")
         estimates = _verified(content, params, Encoder(spec, schema), (sums, trace, folder))
+    return FitResult(
+        spec=spec,
+        schema=schema,
+        estimates=estimates,
+        crossproducts=sums,
+        data_summary=content["data_summary"],
+        messages=tuple(content["messages"]),
+        timings=content["timings"],
+        versions=content["versions"],
+    )
+
+
+@contextmanager
+def damage_named(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong in reading the files of a fit into a sentence that names the folder."""
+    try:
+        yield
     except StoredFileError:
         raise
     except KeyError as error:
@@ -167,44 +182,9 @@ def load_fit(folder: Path) -> FitResult:
         pa.ArrowException,
     ) as error:
         raise StoredFileError(f"the fit '{folder}' is damaged: {error}") from error
-    return FitResult(
-        spec=spec,
-        schema=schema,
-        estimates=estimates,
-        crossproducts=sums,
-        data_summary=content["data_summary"],
-        messages=tuple(content["messages"]),
-        timings=content["timings"],
-        versions=content["versions"],
-    )
 
 
-def _parameters(stored: Mapping[str, Any]) -> VarianceParameters:
-    """Return the stored parameters; a fit from before structures of R has no psi."""
-    theta = tuple(np.array(part, dtype=float) for part in stored["theta"])
-    psi = np.array(stored.get("psi", []), dtype=float)
-    return VarianceParameters(theta, float(stored["phi"]), psi)
-
-
-def _read_json(folder: Path) -> dict[str, Any]:
-    path = folder / "fit.json"
-    if not path.is_file():
-        raise StoredFileError(f"no fit at '{folder}': fit.json is missing")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoredFileError(f"'{path}' cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise StoredFileError(f"'{path}' does not describe a fit of mixedflow")
-    if content.get("format_version") != FORMAT_VERSION:
-        raise StoredFileError(
-            f"'{path}' has format version {content.get('format_version')!r}; this version of "
-            f"mixedflow reads version {FORMAT_VERSION}"
-        )
-    return content
-
-
-def _check_keys(content: Mapping[str, Any], folder: Path) -> None:
+def check_keys(content: Mapping[str, Any], folder: Path) -> None:
     """Raise for keys that are missing, and for another number of terms than the formula's."""
     lacking = [key for key in REQUIRED if key not in content]
     if lacking:
@@ -220,7 +200,28 @@ def _check_keys(content: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def _read_trace(path: Path) -> tuple[TraceRow, ...]:
+def stored_parameters(content: Mapping[str, Any]) -> VarianceParameters:
+    """Return the variance parameters in ``fit.json``."""
+    stored = content["parameters"]
+    theta = tuple(np.array(part, dtype=float) for part in stored["theta"])
+    psi = np.array(stored.get("psi", []), dtype=float)  # none before structures of R
+    return VarianceParameters(theta, float(stored["phi"]), psi)
+
+
+def stored_certificate(content: Mapping[str, Any]) -> Certificate:
+    """Return the certificate in ``fit.json``."""
+    stored = dict(content["certificate"])
+    stored["boundary"] = tuple((label, on) for label, on in stored["boundary"])
+    return Certificate(**stored)
+
+
+def write_trace(fit: FitResult, path: Path) -> None:
+    """Write one row an iteration."""
+    pq.write_table(pa.Table.from_pandas(fit.trace, preserve_index=False), path)
+
+
+def read_trace(path: Path) -> tuple[TraceRow, ...]:
+    """Read what :func:`write_trace` wrote."""
     columns = pq.read_table(path).to_pydict()
     names = [f.name for f in fields(TraceRow)]
     return tuple(TraceRow(*row) for row in zip(*(columns[name] for name in names), strict=True))
@@ -247,8 +248,6 @@ def _verified(
         _agree(folder, f"coefficient '{name}'", before, now, share * max(scale, abs(now)))
     system = again.solution.mme.system
     y2 = system.fixed_scale.y_scale**2
-    certificate = dict(content["certificate"])
-    certificate["boundary"] = tuple((label, on) for label, on in certificate["boundary"])
     return Estimates(
         reml=reml,
         method=content["method"],
@@ -267,7 +266,7 @@ def _verified(
         converged=bool(content["converged"]),
         singular=tuple(bool(value) for value in content["singular_terms"]),
         trace=trace,
-        certificate=Certificate(**certificate),
+        certificate=stored_certificate(content),
         seconds=float(content["seconds"]),
         monte_carlo=chance,
     )

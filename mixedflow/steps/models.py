@@ -27,9 +27,11 @@ from mixedflow.parallel import Runner, condense, map_reduce
 from mixedflow.report import ModelSection, ReportInput, write_report
 from mixedflow.results.build import FitRequest, RowSource, fit_condensed
 from mixedflow.results.fit_result import FitResult
+from mixedflow.results.sharded import ShardedFit
 from mixedflow.results.store import OWN_FILES
 from mixedflow.steps.opening import OnDone, runner_of, source_of
 from mixedflow.steps.rows import spec_of
+from mixedflow.steps.shards import fit_in_shards, refuse_sharded
 from mixedflow.sums import fit_sums
 
 
@@ -39,11 +41,14 @@ def fit_step(
     control: ControlConfig,
     out: Path | None,
     on_done: OnDone | None = None,
+    dask: DaskConfig | None = None,
 ) -> FitResult:
     """Fit a model from a condensed folder, or straight from data, and store it."""
     if out is not None:
         check_folder(out, OWN_FILES)
     request = _request(model, control, on_done)
+    if model.sharded:
+        return fit_in_shards(data, model, request, dask or DaskConfig(), out)
     fit = _fit_from_sums(data, model, request) if is_design(Path(data.path)) else None
     if fit is None:
         fit = _fit_from_rows(data, model, request)
@@ -106,6 +111,7 @@ def diagnose_step(
     """Run the second pass over the rows of a stored fit."""
     check_place(out / "residuals.parquet")
     fit = api.load(fitted)
+    refuse_sharded(fit, fitted)
     source = source_of(data)
     with runner_of(dask) as runner:
         run = partial(map_reduce, runner=runner, on_done=on_done)
@@ -142,11 +148,12 @@ def _section(folder: Path, config: Config | None) -> ModelSection:
         raise StoredFileError(
             f"'{folder}' holds no fit; `mixedflow fit --out {folder}/fit` writes it"
         )
-    diagnostics = folder / "diagnostics"
+    diagnostics, fit = folder / "diagnostics", api.load(folder / "fit")
+    shown = diagnostics.is_dir() and not isinstance(fit, ShardedFit)
     return ModelSection(
         name=name,
-        fit=api.load(folder / "fit"),
-        diagnostics=load_diagnostics(diagnostics) if diagnostics.is_dir() else None,
+        fit=fit,
+        diagnostics=load_diagnostics(diagnostics) if shown else None,
         **_from_config(folder, name, config),
     )
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from bad_inputs.cases import FORMULA, Case, csv, good_fit
 
+from mixedflow.cli import invoke
 from mixedflow.errors import (
     ConfigError,
     DataError,
@@ -12,6 +16,7 @@ from mixedflow.errors import (
     OutputError,
     SourceError,
     StoredFileError,
+    UnsupportedError,
 )
 
 
@@ -22,8 +27,14 @@ def command(
     error: type[MixedflowError] | None = None,
     fit: bool = False,
     until: str = "",
+    before: Sequence[str] = (),
 ) -> Case:
-    """Return a case of the command line alone."""
+    """Return a case of the command line alone; ``before`` is a command that comes first."""
+
+    def made(folder: Path) -> None:
+        (folder / "data.csv").write_text(csv(), encoding="utf-8")
+        assert invoke(before) == 0
+
     shown = "mixedflow " + " ".join(f"'{w}'" if " " in w else w for w in words)
     files = {} if fit else {"data.csv": csv()}
     return Case(
@@ -32,7 +43,7 @@ def command(
         error,
         says,
         files=files,
-        prepare=good_fit if fit else None,
+        prepare=good_fit if fit else made if before else None,
         command=words,
         until=until,
     )
@@ -189,6 +200,74 @@ COMMANDS = [
             "data.csv holds",
             "mapping",
         ),
+    ),
+    command(
+        "fit: sharded, groups in two partitions",
+        "fit",
+        "rows",
+        FORMULA,
+        "--sharded",
+        "--out",
+        "out",
+        error=DataError,
+        says=("'g'",),
+        before=("prepare", "data.csv", "--out", "rows", "--partition-rows", "10"),
+    ),
+    command(
+        "fit: sharded, condensed data",
+        "fit",
+        "design",
+        FORMULA,
+        "--sharded",
+        "--out",
+        "out",
+        error=UnsupportedError,
+        says=(
+            "'design' holds condensed data",
+            "leave sharded out",
+        ),
+        before=("condense", "data.csv", FORMULA, "--out", "design"),
+    ),
+    command(
+        "fit: sharded, combined groups",
+        "fit",
+        "data.csv",
+        "y ~ x + (1 | g:h)",
+        "--sharded",
+        "--out",
+        "out",
+        error=UnsupportedError,
+        says=(
+            "'g:h' combine columns",
+            "column of the data",
+        ),
+    ),
+    command(
+        "fit: workers without shards",
+        "fit",
+        "data.csv",
+        FORMULA,
+        "--workers",
+        "2",
+        error=ConfigError,
+        says=(
+            "--workers",
+            "add --sharded",
+        ),
+    ),
+    command(
+        "diagnose: a sharded fit",
+        "diagnose",
+        "shards",
+        "data.csv",
+        "--out",
+        "out",
+        error=UnsupportedError,
+        says=(
+            "'shards' is a sharded fit",
+            "fit the model without sharded",
+        ),
+        before=("fit", "data.csv", FORMULA, "--sharded", "--out", "shards"),
     ),
     command(
         "condense: no random term",

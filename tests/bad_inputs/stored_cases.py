@@ -321,14 +321,14 @@ STORED = [
         "cross-products of another version",
         "format_version is 99",
         "99",
-        "allowed is 1",
+        "reads version 1",
         change=edit("fit/crossproducts/manifest.json", set_to("format_version", 99)),
     ),
     fit(
         "manifest of cross-products cut off",
         "the first half of manifest.json",
         "crossproducts/manifest.json",
-        until="cannot be read:",
+        until="as JSON:",
         change=halve("fit/crossproducts/manifest.json"),
     ),
     fit(
@@ -342,7 +342,7 @@ STORED = [
         "the first half of schema.json",
         "schema.json",
         "cannot be read",
-        until="cannot be read:",
+        until="as JSON:",
         change=halve("fit/schema/schema.json"),
     ),
     fit(
@@ -355,7 +355,7 @@ STORED = [
     fit(
         "schema missing",
         "no schema.json",
-        "no schema at fit/schema",
+        "no schema at 'fit/schema'",
         change=remove("fit/schema/schema.json"),
     ),
     fit(
@@ -384,7 +384,7 @@ STORED = [
         "the first half of manifest.json",
         "rows/manifest.json",
         "damaged",
-        until="is damaged:",
+        until="as JSON:",
         change=halve("rows/manifest.json"),
     ),
     prepared(
@@ -446,7 +446,7 @@ STORED = [
         "the first half of manifest.json",
         "design/manifest.json",
         "damaged",
-        until="is damaged:",
+        until="as JSON:",
         change=halve("design/manifest.json"),
     ),
     design(
@@ -480,7 +480,7 @@ STORED = [
         "schema of a design cut off",
         "the first half of schema.json",
         "design/schema/schema.json",
-        until="cannot be read:",
+        until="as JSON:",
         change=halve("design/schema/schema.json"),
     ),
 ]

@@ -21,7 +21,7 @@ def harness(monkeypatch: pytest.MonkeyPatch):
     import tables
 
     yield cases, compare, running, tables
-    for module in ("cases", "compare", "running", "tables"):
+    for module in ("cases", "compare", "running", "runners", "tables"):
         sys.modules.pop(module, None)
 
 
@@ -70,6 +70,14 @@ def test_a_process_is_ended_at_its_limits(harness) -> None:
         running.Limits(9.0, 3e8),
     )
     assert found.failure == "more than 0.3 GB"
+
+
+def test_processes_may_write_bytecode(harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, running, _ = harness
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    program = "import json, sys; print(json.dumps({'forbidden': sys.dont_write_bytecode}))"
+    found = running.run([sys.executable, "-c", program], running.Limits(9.0, 1e9))
+    assert found.answer == {"forbidden": False}
 
 
 def test_failures_are_rows(harness) -> None:

@@ -13,7 +13,7 @@ import pytest
 from mixedflow.config import check_config
 from mixedflow.config.models import Solver
 from mixedflow.config.plan import commands_on_path, make_plan
-from mixedflow.errors import FormulaError
+from mixedflow.errors import ConfigError, FormulaError, UnsupportedError
 from mixedflow.estimation.control import SOLVERS
 
 
@@ -167,3 +167,34 @@ def test_groups_of_the_residuals_are_prepared_together():
 def test_a_residual_structure_that_cannot_be_read_is_named():
     with pytest.raises(FormulaError, match=r"models.m0.residual: residual='us\(v\)'"):
         correlated("us(v)")
+
+
+def sharded_plan(formula="y ~ x + (1 | g)", **data):
+    shards = {"data": "d", "formula": formula, "sharded": True}
+    whole = {"data": "d", "formula": "y ~ x + (1 | g)"}
+    return plan_of(
+        data={"d": {"path": "d.csv", "group": "g", **data}},
+        models={"shards": shards, "whole": whole},
+        dask={"workers": 2, "memory": "3 GB"},
+    )
+
+
+def test_a_sharded_fit_reads_the_prepared_rows_where_the_passes_run():
+    plan = sharded_plan()
+    assert plan.fit_source("shards") == "results/d/prepared"
+    assert plan.fit_source("whole") == f"results/d/designs/{plan.designs['whole']}"
+    assert "--sharded" in shlex.split(plan.fit_options("shards"))
+    assert "--sharded" not in shlex.split(plan.fit_options("whole"))
+    assert (plan.fit_threads("shards"), plan.fit_threads("whole")) == (2, 1)
+    assert plan.fit_place("shards", 2, 3000) == plan.dask_options(2, 3000)
+    assert plan.fit_place("whole", 1, 3000) == "--threads=1"
+    assert plan.diagnosed == ["whole"]
+
+
+def test_what_cannot_be_sharded_is_said_before_anything_runs():
+    with pytest.raises(
+        ConfigError, match=r"models\.shards\.sharded: .*data\.d\.group .*`group: g`"
+    ):
+        sharded_plan(group=None)
+    with pytest.raises(UnsupportedError, match=r"models\.shards\.sharded: .*2 grouping factors"):
+        sharded_plan("y ~ x + (1 | g) + (1 | h)")

@@ -86,12 +86,12 @@ def edit(stored, change):
 @pytest.mark.parametrize("version", [0, 2, "1", None])
 def test_another_version(stored, version):
     edit(stored, lambda manifest: manifest.update(format_version=version))
-    refused(stored, f"found version {version!r}, allowed is 1")
+    refused(stored, f"format version {version!r}; this version of mixedflow reads version 1")
 
 
 def test_another_kind_of_file(stored):
     edit(stored, lambda manifest: manifest.update(format="mixedflow-fit"))
-    refused(stored, "not of a format this version reads")
+    refused(stored, "does not describe cross-products")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"sums"', "\x00\x01"])

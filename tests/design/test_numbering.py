@@ -10,7 +10,6 @@ from mixedflow.design.levels import LevelSet, empty_levels
 from mixedflow.design.numbering import LevelNumbers
 from mixedflow.errors import DataError
 
-
 ENDS = np.iinfo(np.int64)
 
 

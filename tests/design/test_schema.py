@@ -339,7 +339,7 @@ def test_many_levels_go_to_parquet(tmp_path) -> None:
 
 
 def test_damaged_schema_files(tmp_path) -> None:
-    with pytest.raises(StoredFileError, match="There is no schema"):
+    with pytest.raises(StoredFileError, match="no schema at"):
         Schema.load(tmp_path)
     learn("y ~ x + (1 | g)", frame()).save(tmp_path)
     path = tmp_path / "schema.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -61,6 +61,8 @@ def test_cutting_and_order_change_nothing(n: int, scale: float) -> None:
 
 
 @settings(max_examples=60, deadline=None)
+@example(first=[-5e-324], second=[0.0, 1000.0])
+@example(first=[0.0], second=[5e-324])
 @given(
     st.lists(st.floats(-1e12, 1e12, width=64), min_size=1, max_size=30),
     st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30),

@@ -148,7 +148,7 @@ def test_round_trip(data, fit, tmp_path: Path):
     [
         (None, "missing"),
         ("{", "damaged"),
-        ("[]", "format version None"),
+        ("[]", "does not describe diagnostics"),
         ('{"format_version": 99}', "format version 99"),
         ('{"format_version": 1}', "damaged"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,37 @@ def test_any_runner_gives_the_same_bits(workers: Runner) -> None:
     with open_runner("threads", workers=3) as runner:
         assert same_bits(one, condense(SPEC, source, runner)[1])
     assert same_bits(one, condense(SPEC, source, workers)[1])
+
+
+@dataclass(frozen=True)
+class Logged:
+    """A source that writes down what is read of it, in whatever process."""
+
+    source: Any
+    log: Path
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.source, name)
+
+    def read(self, index: int, columns: Any) -> Any:
+        with self.log.open("a") as log:
+            log.write(f"{index}\n")
+        return self.source.read(index, columns)
+
+
+@pytest.mark.parametrize("kind", ["synchronous", "threads", "processes"])
+def test_one_reading_reads_every_partition_once(workers: Runner, tmp_path: Path, kind: str) -> None:
+    spec = make_spec("y ~ x + (1 + x | g)")
+    frame = make_frame().drop(columns=["s", "h"])
+    source: Any = Logged(open_source(frame, partition_rows=200), tmp_path / "reads.txt")
+    if kind == "processes":
+        condense(spec, source, workers)
+    else:
+        with open_runner(kind, workers=2) as runner:
+            condense(spec, source, runner)
+    assert sorted(source.log.read_text().split()) == list("012345")
 
 
 @pytest.mark.parametrize("by_group", [None, "g"])

@@ -138,6 +138,18 @@ def test_declared_order_beats_the_alphabet(tmp_path: Path) -> None:
     assert everything(open_source(tmp_path / "o"), "t")["t"].tolist() == ["w0", "w4", "w12"]
 
 
+def test_labels_whose_groups_are_in_few_of_the_partitions(tmp_path: Path) -> None:
+    """Rows that come sorted: most partitions have no row for most parts, and labels of their own."""
+    labels = [f"s{k // 6:02d}" for k in range(120)]
+    frame = pd.DataFrame({"g": labels, "y": np.arange(120.0)})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    source = open_source(tmp_path / "a.csv", types={"g": "category"}, partition_rows=20)
+    prepare(source, tmp_path / "out", group="g", partition_rows=20)
+    read = everything(open_source(tmp_path / "out"), "g", "y")
+    assert list(read["g"]) == labels
+    assert list(read["y"]) == list(frame["y"])
+
+
 def test_missing_values(tmp_path: Path, source: Source) -> None:
     with pytest.raises(MissingValuesError, match=r"data row 1: column 'y' is missing"):
         prepare(source, tmp_path / "o", drop_missing_in=["y"], missing="error")

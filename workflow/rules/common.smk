@@ -73,9 +73,16 @@ def prepared_of_model(wildcards):
     )
 
 
-def design_of_model(wildcards):
-    dataset = PLAN.config.models[wildcards.model].data
-    return f"{RESULTS}/{dataset}/designs/{PLAN.designs[wildcards.model]}/manifest.json"
+def source_of_model(wildcards):
+    return f"{PLAN.fit_source(wildcards.model)}/manifest.json"
+
+
+def fit_threads(wildcards):
+    return PLAN.fit_threads(wildcards.model)
+
+
+def fit_place(wildcards, threads, resources):
+    return PLAN.fit_place(wildcards.model, threads, resources.mem_mb)
 
 
 def model_folders(wildcards, input):

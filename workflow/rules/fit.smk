@@ -1,9 +1,9 @@
-# Once per model, from the cross-products alone.
+# Once per model: from the cross-products alone, or in shards from the prepared rows.
 
 
 rule fit:
     input:
-        design=design_of_model,
+        source=source_of_model,
     output:
         fit=report(
             f"{RESULTS}/models/{{model}}/fit/fit.json",
@@ -17,16 +17,17 @@ rule fit:
         f"{RESULTS}/benchmarks/fit/{{model}}.tsv"
     conda:
         "../envs/mixedflow.yaml"
-    threads: 1
+    threads: fit_threads
     resources:
         mem_mb=PLAN.memory_mb,
     params:
-        design=subpath(input.design, parent=True),
+        source=subpath(input.source, parent=True),
         options=fit_options,
+        place=fit_place,
         out=subpath(output.fit, parent=True),
         version=VERSION,
     message:
         "Fitting the model {wildcards.model}"
     shell:
-        "mixedflow fit {params.design:q} {params.options} --threads {threads}"
+        "mixedflow fit {params.source:q} {params.options} {params.place}"
         " --out {params.out:q} > {log:q} 2>&1"

@@ -8,7 +8,7 @@ rule report:
         ),
         diagnostics=expand(
             f"{RESULTS}/models/{{model}}/diagnostics/summary.json",
-            model=PLAN.config.models,
+            model=PLAN.diagnosed,
         ),
     output:
         page=report(REPORT, caption="../report/report.rst", category="Report"),
