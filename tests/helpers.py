@@ -14,16 +14,26 @@ import pandas as pd
 REFERENCES = Path(__file__).parent / "references"
 
 
-@cache
 def entries() -> dict[str, dict[str, Any]]:
     """Return the reference fits by id; where both files have one, that of ``made_here.json``."""
+    return _read("lme4.json", "made_here.json")
+
+
+def residual_entries() -> dict[str, dict[str, Any]]:
+    """Return those with a residual structure; ``made_residual.json`` before ``residual.json``."""
+    return _read("residual.json", "made_residual.json")
+
+
+@cache
+def _read(*files: str) -> dict[str, dict[str, Any]]:
     out = {}
-    for name in ("lme4.json", "made_here.json"):
+    for name in files:
         for entry in json.loads((REFERENCES / name).read_text()):
             rename = entry.pop("rename", {})
-            for component in entry["varcomp"]:
+            for component in entry.get("varcomp", []):
                 component["group"] = rename.get(component["group"], component["group"])
-            out[entry["id"]] = {"formula": spaced(entry["r_formula"]), **entry}
+            told = {} if "formula" in entry else {"formula": spaced(entry["r_formula"])}
+            out[entry["id"]] = {**told, **entry}
     return out
 
 
@@ -61,6 +71,7 @@ def fit_arguments(entry: dict[str, Any]) -> dict[str, Any]:
         "reml": entry["method"] == "REML",
         "weights": entry.get("weights"),
         "levels": entry.get("levels"),
+        "residual": entry.get("residual", "iid"),
     }
 
 

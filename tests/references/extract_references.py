@@ -3,14 +3,14 @@
     python extract_references.py FOLDER
 
 FOLDER holds ``oracle.json`` and ``lme4_quick.json`` (figures made with R, see
-``make_references.R``), ``unbalanced_lme4.txt`` and ``data/*.csv``. Written here: ``lme4.json``, and
-in ``data/`` the data sets that it and ``made_here.json`` need, those over 300 kB compressed.
+``make_references.R``), ``unbalanced_lme4.txt`` and ``data/*.csv``. Written here: ``lme4.json``,
+``residual.json`` (see ``extract_residual.py``), and in ``data/`` the data sets that they,
+``made_here.json`` and ``made_residual.json`` need, those over 300 kB compressed.
 Figures are copied as they are; added to each entry is what mixedflow has to be told to fit the same
 model (its formula, the order of factor levels, columns to compute first), from the table MODELS
 below. Running the program again gives the same bytes.
 
-Left out, and why: entries with a residual structure (nlme's correlation and variance functions,
-gls, mmrm, SAS), a pedigree, or no random effects: they belong to later parts of the package.
+Left out, and why: entries with a pedigree; they belong to later parts of the package.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import re
 import shutil
 import sys
 from pathlib import Path
+
+from extract_residual import residual_entries
 
 HERE = Path(__file__).parent
 COMPRESS_ABOVE = 300_000
@@ -301,11 +303,14 @@ def main(source: Path) -> None:
     entries += [from_quick(name, quick[name], told) for name, told in QUICK.items()]
     entries += from_listing((source / "unbalanced_lme4.txt").read_text())
     (HERE / "data").mkdir(exist_ok=True)
-    more = json.loads((HERE / "made_here.json").read_text())
-    for name in sorted({e["data"] for e in [*entries, *more]}):
+    residual = residual_entries(everything)
+    made = [json.loads((HERE / f"made_{k}.json").read_text()) for k in ("here", "residual")]
+    names = {e["data"] for part in [entries, residual, *made] for e in part}
+    for name in sorted(names):
         copy_data(source, name)
     (HERE / "lme4.json").write_text(compact(entries) + "\n")
-    print(f"{len(entries)} entries, {len({e['data'] for e in entries})} data sets")
+    (HERE / "residual.json").write_text(compact(residual) + "\n")
+    print(f"{len(entries)} + {len(residual)} entries, {len(names)} data sets")
 
 
 if __name__ == "__main__":
