@@ -144,7 +144,11 @@ class ShardedFit(FitResult):
         return self.levels
 
     def _problem(self) -> Problem:
-        assert self.system is not None  # noqa: S101 - given by fit_shards
+        if self.system is None:
+            raise UnsupportedError(
+                "standard errors of variance components need the sums of the groups, which a sharded "
+                "fit that was read from disk does not have; ask for varcorr_se before it is saved"
+            )
         make = plan_engine(self.system.pattern, wanted="grouped").make
         return Problem(self.system, make, self.reml, "auto", FitControl(), self._store)
 

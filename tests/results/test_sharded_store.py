@@ -138,6 +138,16 @@ def test_what_needs_the_shards_is_refused(stored: Path) -> None:
         fit.predict(frame())
     with pytest.raises(UnsupportedError, match="sharded fit"):
         _ = fit.resid
+    with pytest.raises(UnsupportedError, match="ask for varcorr_se before it is saved"):
+        _ = fit.varcorr_se
+    with pytest.raises(UnsupportedError, match="fitted values and residuals"):
+        fit.residuals("pearson")
+
+
+def test_standard_errors_of_variances_are_those_of_the_whole(fitted: ShardedFit) -> None:
+    whole = mf.fit(FORMULA, frame())
+    for name in ("se", "se_sdcor"):
+        np.testing.assert_allclose(fitted.varcorr_se[name], whole.varcorr_se[name], rtol=1e-7)
 
 
 def test_one_kind_of_fit_replaces_the_other_and_nothing_else(
