@@ -11,12 +11,12 @@ is exact: with A = X'R^-1X, T_i = X'(dR^-1/dpsi_i)X and r_i = X'(dR^-1/dpsi_i)e 
                          - r_i'A^-1 r_j - 1/2 tr(A^-1 T_i A^-1 T_j)
 
 (the trace under REML only). With random effects it is central differences of the whole score, two
-evaluations on the sums for each psi.
+evaluations on the sums for each psi, which serve again for parameters near by.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,27 @@ from mixedflow.estimation.steps import em_step, lifted, px_em_step
 DIFFERENCE = 1e-4
 """Half the distance of two scores that show a curvature; psi are of order one."""
 
+NEAR = 1e-2
+"""Largest move of the parameters, theta's relative, over which differences serve again."""
+
 AT_LIMIT = 1e-9
 """How near its limit a psi stands on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """dscore/dpsi_i in the rows, (n_psi, r), and the parameters where they were taken."""
+
+    params: VarianceParameters
+    slopes: Float
+
+    def serve(self, params: VarianceParameters) -> bool:
+        """Say whether other parameters are so near that the slopes are much the same there."""
+        x = self.params.vector()
+        sizes = np.ones(len(x))
+        start = params.psi_places.start
+        sizes[:start] = np.abs(x[:start]).max(initial=0.0)
+        return bool(np.all(np.abs(params.vector() - x) <= NEAR * sizes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +70,12 @@ class ResidualProblem(Problem):
     ----------
     residual : the keyed sums and what psi makes of them
     solver : name of the route for the equations
+    last : the last differences of the score that were taken, if any
     """
 
     residual: ResidualSums
     solver: str
+    last: list[Differences] = field(default_factory=list, compare=False)
 
     def evaluate(self, params: VarianceParameters) -> Evaluation:
         """Return the likelihood at the parameters, pivots off zero and psi within its limits."""
@@ -170,7 +191,10 @@ def _widened(
     size = len(params.vector())
     others = np.r_[0 : where.start, size - 1]
     whole = problem.score(evaluation, found)
-    slopes = np.array([_slope(problem, params, i) for i in range(where.start, where.stop)])
+    if not (problem.last and problem.last[0].serve(params)):
+        found_here = [_slope(problem, params, i) for i in range(where.start, where.stop)]
+        problem.last[:] = [Differences(params, np.array(found_here))]
+    slopes = problem.last[0].slopes
     hessian, average = np.empty((size, size)), np.zeros((size, size))
     hessian[np.ix_(others, others)] = info.hessian
     average[np.ix_(others, others)] = info.average
