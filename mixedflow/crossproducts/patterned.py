@@ -133,11 +133,13 @@ def _gaps(work: _Work) -> Keyed:
     for run in work.runs():
         yield (run.pattern, 0), work.whole_run(run)
     first, gap = rows.neighbours()
+    if not len(first):  # every group of the partition has one row
+        return
     stratum = rows.stratum[first]
     order = np.lexsort((gap, stratum))
     first, gap, stratum = first[order], gap[order], stratum[order]
     change = np.flatnonzero((np.diff(gap) != 0) | (np.diff(stratum) != 0)) + 1
-    starts = np.concatenate([[0], change]) if len(first) else change
+    starts = np.concatenate([[0], change])
     _check_room(2 * len(starts), work)
     ends = [*starts[1:].tolist(), len(first)]
     for start, end in zip(starts.tolist(), ends, strict=True):
