@@ -34,6 +34,7 @@ class Case:
     rounds: int = 3
     repeat: int = 0
     reml: bool = True
+    residual: str = "iid"
 
     def request(self, path: Path) -> dict[str, Any]:
         """Return what the process of a peer is told."""
@@ -44,6 +45,7 @@ class Case:
             "fixed": list(self.fixed),
             "random": [[list(columns), list(group)] for columns, group in self.random],
             "reml": self.reml,
+            "residual": self.residual,
             "repeat": self.repeat,
         }
 
@@ -72,9 +74,10 @@ class Peer:
 
 ANY = 10**12
 ALL = {"grouped": ANY, "crossed": ANY, "insteval": ANY, "sleepstudy": ANY}
+VISITS = 8
 
 PEERS = (
-    Peer("mixedflow", "run_mixedflow.py", ALL, compiles=True),
+    Peer("mixedflow", "run_mixedflow.py", ALL | {"repeated": ANY}, compiles=True),
     Peer("floor", "run_floor.py", ALL),
     Peer("mixedlm-rs", "run_mixedlm_rs.py", {"grouped": 10**7, "sleepstudy": ANY}),
     Peer(
@@ -109,6 +112,13 @@ PEERS = (
         cannot="not run: Z'Z is held dense",
         slow="not run: Z'Z is held dense",
     ),
+    Peer(
+        "gls",
+        "run_gls.R",
+        {"repeated": 1000 * VISITS},
+        cannot="not run: correlated residuals without random effects only",
+        slow="not run: 144 s of CPU for 2,000 subjects when last tried",
+    ),
 )
 
 
@@ -140,6 +150,18 @@ def crossed(rows: int, rounds: int) -> Case:
     formula = "y ~ x1 + (1 | user) + (1 | item)"
     name = f"{digits(rows)} rows, {users:,} users x {items:,} items"
     return Case(name, "crossed", data, formula, "y", ("x1",), random, rounds)
+
+
+def repeated(subjects: int, rounds: int) -> Case:
+    """Visits by subject, some missing, under an unstructured covariance: an MMRM."""
+    rows = subjects * VISITS
+    sizes = ("--subjects", f"{subjects}", "--visits", f"{VISITS}", "--out")
+    data = Dataset(f"mmrm-{subjects}.parquet", rows, ("make_data.py", "mmrm", *sizes))
+    formula, fixed = "y ~ base + sex + arm * visit", ("base", "sex", "arm", "visit")
+    name = f"{subjects:,} subjects"
+    return Case(
+        name, "repeated", data, formula, "y", fixed, (), rounds, residual="us(visit | subject)"
+    )  # fmt: skip
 
 
 def from_reference(name: str, rows: int) -> Dataset:
@@ -188,6 +210,13 @@ CROSSED_SIZES = {
     "small": ((10**5, 3),),
     "full": ((10**5, 3), (10**6, 3)),
     "huge": ((10**5, 3), (10**6, 3)),
+}
+
+REPEATED_SIZES = {
+    "tiny": ((100, 1),),
+    "small": ((200, 3), (10**5, 3)),
+    "full": ((200, 3), (1000, 2), (10**5, 3), (10**6, 3)),
+    "huge": ((200, 3), (1000, 2), (10**5, 3), (10**6, 3)),
 }
 
 STAGES_ROWS = {"tiny": 2_000, "small": 10**6, "full": 10**7, "huge": 10**7}

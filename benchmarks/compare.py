@@ -25,7 +25,7 @@ import tables
 from cases import PEERS, Case, Peer
 from running import Limits, Run, command, interleaved, make, missing, one_core, run
 
-QUESTIONS = ("grouped", "scaling", "crossed", "start", "stages", "runners")
+QUESTIONS = ("grouped", "scaling", "crossed", "repeated", "start", "stages", "runners")
 
 INTRODUCTION = """# Benchmarks
 
@@ -40,6 +40,8 @@ TEXTS = {
     "grouped": "## One grouping factor\n\n`{}`, REML, a hundred rows a group.\n",
     "scaling": "## From one size to the next\n\nThe same model; each size with its start.\n",
     "crossed": "## Crossed factors\n",
+    "repeated": "## Repeated measures\n\n`{}` with `{}`, no random effects; eight visits, 10 to 30 % of"
+    " them missing. gls is nlme's.\n",
     "start": "## A small example\n\n`{}`, 180 rows: whole processes, then warm fits.\n",
     "stages": "## By stage\n\nThe grouped model on {:,} rows. The floor of each stage does the like with"
     " pyarrow and NumPy alone: read the columns, count the groups, stack the columns, X'X, add two sums"
@@ -111,9 +113,9 @@ def optima(
     return out
 
 
-def compared(session: Session, case: Case) -> str:
+def compared(session: Session, case: Case, only: Sequence[str] = ()) -> str:
     """Return heading and table of a case."""
-    found, declined = measure(session, case)
+    found, declined = measure(session, case, only)
     body = tables.comparison(found, declined, optima(session, case, found))
     return f"### {case.name}\n\n{body}"
 
@@ -144,6 +146,16 @@ def answer_crossed(session: Session) -> str:
     for rows, rounds in cases.CROSSED_SIZES[session.sizes]:
         case = cases.crossed(rows, rounds)
         parts.append(f"`{case.formula}`, Zipf's law\n\n" + compared(session, case))
+    return "\n".join(parts)
+
+
+def answer_repeated(session: Session) -> str:
+    """An unstructured covariance over the visits, beside nlme's gls."""
+    parts = []
+    for subjects, rounds in cases.REPEATED_SIZES[session.sizes]:
+        case = cases.repeated(subjects, rounds)
+        parts = parts or [TEXTS["repeated"].format(case.formula, case.residual)]
+        parts.append(compared(session, case, (tables.OURS, "gls")))
     return "\n".join(parts)
 
 
@@ -185,6 +197,7 @@ ANSWERS: dict[str, Callable[[Session], str]] = {
     "grouped": answer_grouped,
     "scaling": answer_scaling,
     "crossed": answer_crossed,
+    "repeated": answer_repeated,
     "start": answer_start,
     "stages": answer_stages,
     "runners": answer_runners,

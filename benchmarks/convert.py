@@ -4,6 +4,7 @@
     python benchmarks/convert.py raw grouped.parquet grouped.raw
 
 ``raw`` writes a folder with one file a column, ``NAME.f64`` or ``NAME.i32``: what R reads fastest.
+Text is written as the places of its values among all of them, sorted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
@@ -30,6 +32,11 @@ def to_raw(source: Path, out: Path) -> None:
     parquet = pq.ParquetFile(source)
     kinds = {field.name: field.type for field in parquet.schema_arrow}
     for name, kind in kinds.items():
+        if pa.types.is_string(kind):
+            words = parquet.read(columns=[name])[name].to_numpy()
+            places = np.unique(words.astype(str), return_inverse=True)[1]
+            (out / f"{name}.i32").write_bytes(places.astype(np.int32).tobytes())
+            continue
         suffix, dtype = ("f64", np.float64) if "double" in str(kind) else ("i32", np.int32)
         with (out / f"{name}.{suffix}").open("wb") as file:
             for number in range(parquet.num_row_groups):

@@ -72,7 +72,8 @@ def command(peer: Peer, case: Case, folder: Path) -> list[str]:
     grouping = [name for _, group in case.random for name in group]
     reml = "TRUE" if case.reml else "FALSE"
     raw = str(data.with_suffix(".raw"))
-    return ["Rscript", script, case.formula, reml, raw, ",".join(grouping), str(case.repeat)]
+    given = [case.formula, reml, raw, ",".join(grouping), str(case.repeat), case.residual]
+    return ["Rscript", script, *given]
 
 
 def missing(peer: Peer) -> str:
@@ -80,8 +81,9 @@ def missing(peer: Peer) -> str:
     if peer.script.endswith(".R"):
         if shutil.which("Rscript") is None:
             return "not installed: no Rscript"
+        package = {"gls": "nlme"}.get(peer.name, peer.name)
         found = subprocess.run(
-            ["Rscript", "-e", "library(lme4)"], capture_output=True, check=False
+            ["Rscript", "-e", f"library({package})"], capture_output=True, check=False
         )  # fmt: skip
         return "not installed" if found.returncode else ""
     modules = {"FLASH-MM": "flash_mm", "floor": "pyarrow"}

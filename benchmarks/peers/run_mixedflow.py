@@ -18,7 +18,7 @@ def fit(data: object, case: Case) -> dict[str, object]:
     """Fit the case's own model."""
     import mixedflow as mf
 
-    found = mf.fit(case["formula"], data, reml=case["reml"])
+    found = mf.fit(case["formula"], data, reml=case["reml"], residual=case["residual"])
     return {"minus2ll": -2.0 * found.loglik, "converged": found.converged}
 
 

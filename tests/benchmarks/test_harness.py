@@ -106,3 +106,15 @@ def test_peers_decline_what_they_cannot_do(harness) -> None:
     assert not any(by_name[name].declines(cases.insteval(1)) for name in ("mixedflow", "lme4"))
     assert by_name["mixedlm-rs"].declines(cases.insteval(1)) == "one grouping factor only"
     assert "480 s" in by_name["lme4"].declines(cases.grouped(10**7, 1))
+    assert "144 s" in by_name["gls"].declines(cases.repeated(10**6, 1))
+    assert by_name["gls"].declines(cases.repeated(200, 1)) == ""
+
+
+def test_repeated_measures_are_fitted(harness, tmp_path: Path) -> None:
+    cases, compare, running, _ = harness
+    limits = running.Limits(60.0, 4e9)
+    ours = cases.PEERS[0]
+    session = compare.Session("tiny", tmp_path, limits, (ours,), 1)
+    found, declined = compare.measure(session, cases.repeated(100, 1))
+    assert not declined
+    assert found["mixedflow"][0].answer["converged"]
