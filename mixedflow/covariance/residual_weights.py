@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mixedflow.covariance.correlation import LIMIT, Float
+from mixedflow.covariance.correlation import Float
 from mixedflow.covariance.registry import get_residual
 from mixedflow.covariance.residual_parts import StratumPart, decoded, part_of
 from mixedflow.covariance.residual_types import ResidualDesign, SumKey
@@ -68,7 +68,7 @@ class ResidualPlan:
             f[part.at] = shrink * found.f
             df[own, part.at] = shrink * found.df
             logdet += found.logdet + 2.0 * part.rows * log_sd
-            dlogdet[own] = found.dlogdet
+            dlogdet[own] += found.dlogdet
             if s:
                 df[scale, part.at] = -2.0 * f[part.at]
                 dlogdet[scale] = 2.0 * part.rows
@@ -91,8 +91,9 @@ class ResidualPlan:
         for s, part in enumerate(self.parts):
             scale, own = _places(self.design, s)
             shrink = np.exp(-2.0 * float(psi[scale])) if s else 1.0
-            total, slope, of_log[own] = part.slopes(psi[own], s_k[part.at])
-            of_sum[own] = shrink * slope
+            total, slope, slope_of_log = part.slopes(psi[own], s_k[part.at])
+            of_sum[own] += shrink * slope
+            of_log[own] += slope_of_log
             if s:
                 of_sum[scale] = -2.0 * shrink * total
                 of_log[scale] = 2.0 * part.rows
@@ -116,12 +117,13 @@ class ResidualPlan:
     def limits(self) -> tuple[Float, Float]:
         """Between which psi R0 is of use in double precision, (n_psi,) each: +-9 mostly."""
         names = psi_names(self.design)
-        low, high = np.full(len(names), -LIMIT), np.full(len(names), LIMIT)
+        low, high = np.full(len(names), -np.inf), np.full(len(names), np.inf)
         for s, part in enumerate(self.parts):
             scale, own = _places(self.design, s)
             if s:
                 low[scale], high[scale] = -_WIDEST, _WIDEST
-            low[own], high[own] = part.limits()
+            bounds = part.limits()
+            low[own], high[own] = np.maximum(low[own], bounds[0]), np.minimum(high[own], bounds[1])
         return low, high
 
 
@@ -184,6 +186,8 @@ def psi_names(design: ResidualDesign) -> tuple[str, ...]:
     labels = design.positions or tuple(str(k + 1) for k in range(min(2, _size(design))))
     own = structure.param_names(labels)
     several = len(design.strata) > 1
+    if design.common:
+        return (*own, *(f"log sd ratio[{stratum}]" for stratum in design.strata[1:]))
     out: list[str] = []
     for s, stratum in enumerate(design.strata):
         if s:
@@ -202,5 +206,7 @@ def _size(design: ResidualDesign) -> int:
 def _places(design: ResidualDesign, stratum: int) -> tuple[int, slice]:
     """Return where in psi a stratum's log sd (of no meaning for the first) and its own stand."""
     count = get_residual(design.structure).n_params(_size(design))
+    if design.common:
+        return count + stratum - 1, slice(0, count)
     first = stratum * (count + 1)
     return first - 1, slice(first, first + count)

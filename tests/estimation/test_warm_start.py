@@ -10,7 +10,7 @@ from mixedflow.equations import choice
 from mixedflow.equations.choice import plan_engine
 from mixedflow.equations.system import model_system
 from mixedflow.errors import ConfigError, FitError
-from mixedflow.estimation import driver, probing_driver
+from mixedflow.estimation import probing_driver, problem
 from mixedflow.estimation import fit as fitting
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.fit import estimate
@@ -31,14 +31,13 @@ def dear(monkeypatch):
 def counted(monkeypatch):
     """Count exact evaluations."""
     calls = []
-    plain = driver.evaluate
+    plain = problem.evaluate
 
     def evaluate(*args, **options):
         calls.append(args[1])
         return plain(*args, **options)
 
-    monkeypatch.setattr(driver, "evaluate", evaluate)
-    monkeypatch.setattr("mixedflow.estimation.boundary.evaluate", evaluate)
+    monkeypatch.setattr(problem, "evaluate", evaluate)
     return calls
 
 
