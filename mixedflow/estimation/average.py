@@ -73,7 +73,7 @@ def residual_gradients(solution: MmeSolution) -> Parts:
     ]
     for (f, h), pair in system.pairs.items():
         out[f] = out[f] - (pair.matrix @ effects[h].ravel()).reshape(out[f].shape)
-        out[h] = out[h] - (pair.matrix.T @ effects[f].ravel()).reshape(out[h].shape)
+        out[h] = out[h] - pair.matrix.transposed_times(effects[f].ravel()).reshape(out[h].shape)
     return tuple(mme.precision * part for part in out)
 
 
@@ -84,7 +84,9 @@ def _residual_products(solution: MmeSolution, variates: Parts) -> Parts:
     r = variates[0].shape[2] if variates else 0
     for (f, h), pair in system.pairs.items():
         out[f] = out[f] + (pair.matrix @ variates[h].reshape(-1, r)).reshape(out[f].shape)
-        out[h] = out[h] + (pair.matrix.T @ variates[f].reshape(-1, r)).reshape(out[h].shape)
+        out[h] = out[h] + pair.matrix.transposed_times(variates[f].reshape(-1, r)).reshape(
+            out[h].shape
+        )
     return tuple(mme.precision * part for part in out)
 
 

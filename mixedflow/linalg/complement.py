@@ -181,8 +181,7 @@ class DenseComplement:
             S[at[:, :, None], at[:, None, :]] = part
             start += M * r
         if matrix.others is not None:
-            entries = matrix.others.tocoo()
-            S[entries.row, entries.col] += entries.data
+            S[matrix.others.rows, matrix.others.indices] += matrix.others.data
         if not self._schur.compiled:
             subtract_products_twin(self._shared.meetings(matrix), matrix.coupling, inverse, S)
             return S

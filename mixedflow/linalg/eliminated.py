@@ -10,18 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixedflow.linalg.arrays import FloatArray, Int32Array, IntArray
 from mixedflow.linalg.batched import batched_cholesky, batched_inverse, batched_logdet
 from mixedflow.linalg.complement_twins import gather_twin, scatter_twin
+from mixedflow.linalg.compressed import CompressedRows
 from mixedflow.linalg.late import sparse
 from mixedflow.linalg.pcg import COMPILE_ABOVE
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 Parts = tuple[FloatArray, ...]
 """Diagonal parts (M, r, r), one array for every stretch of equal sizes."""
@@ -38,7 +35,7 @@ class EliminatedMatrix:
     pointers : (L + 1,), columns : (nnz,), coupling : (nnz, q)
         B by parts of N: part l meets the columns ``columns[pointers[l]:pointers[l + 1]]`` of D;
         those of one diagonal part of D stand side by side and in order
-    others : what D has beside its diagonal parts, both triangles, or None
+    others : what D has beside its diagonal parts, both triangles, by rows, or None
     """
 
     head: FloatArray
@@ -46,7 +43,7 @@ class EliminatedMatrix:
     pointers: IntArray
     columns: Int32Array
     coupling: FloatArray
-    others: csr_array | None
+    others: CompressedRows | None
 
 
 class Elimination:
