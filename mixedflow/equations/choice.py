@@ -51,6 +51,9 @@ EVALUATIONS = 4
 ORDERING_COST = 1e5
 """Time of ordering and analysing a pair of levels, in LAPACK's flops (measured)."""
 
+LOADING_COST = 1e10
+"""Time of loading the sparse engine's compiled loops, in LAPACK's flops (measured)."""
+
 WARM_ABOVE = 1e10
 """Cost of an exact evaluation from which on a few estimated ones are looked at as a start."""
 
@@ -192,9 +195,12 @@ def _hopeless(pattern: RandomPattern, budget: Budget) -> bool:
 
 
 def _not_worth_ordering(pattern: RandomPattern, schur: EnginePlan) -> bool:
-    """Say whether the sparse engine cannot make up for the time that its ordering takes."""
+    """Say whether the sparse engine cannot make up for the time that its start and its ordering take."""
+    lost = ORDERING_COST * pattern.n_pairs + LOADING_COST
+    if EVALUATIONS * schur.cost <= lost:
+        return True
     gain = schur.cost - SPARSE_PENALTY * _least_front(pattern) ** 3
-    return EVALUATIONS * gain <= ORDERING_COST * pattern.n_pairs
+    return EVALUATIONS * gain <= lost
 
 
 def _least_front(pattern: RandomPattern) -> float:

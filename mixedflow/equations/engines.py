@@ -19,6 +19,7 @@ import numpy as np
 from mixedflow.design.types import Float, Int
 from mixedflow.equations.expand import positions
 from mixedflow.errors import FitError
+from mixedflow.linalg.compressed import CompressedRows, compressed_rows
 from mixedflow.linalg.late import lapack
 
 NOT_DEFINITE = (
@@ -251,6 +252,33 @@ def dense_matrix(matrix: RandomMatrix) -> Float:
         M[starts[f] + row, starts[h] + col] = values
         M[starts[h] + col, starts[f] + row] = values
     return M
+
+
+def split_matrix(matrix: RandomMatrix, first: int) -> tuple[CompressedRows, Float]:
+    """Return B and D, both triangles filled, of M_zz = [N B; B' D] with N a factor's diagonal part."""
+    others = [f for f in range(len(matrix.shapes)) if f != first]
+    number = {f: i for i, f in enumerate(others)}
+    inner = {
+        (number[f], number[h]): found
+        for (f, h), found in matrix.pairs.items()
+        if first not in (f, h)
+    }
+    D = dense_matrix(RandomMatrix(tuple(matrix.diagonal[f] for f in others), inner))
+    starts = _starts(tuple(matrix.shapes[f] for f in others))
+    rows, cols, data = [], [], []
+    for key, (at, met, values) in matrix.pairs.items():
+        if first not in key:
+            continue
+        row, col = positions(at, met, (values.shape[1], values.shape[2]))
+        other = key[1] if key[0] == first else key[0]
+        if other < first:
+            row, col = col, row
+        rows.append(row.ravel())
+        cols.append((starts[number[other]] + col).ravel())
+        data.append(values.ravel())
+    L, q = matrix.shapes[first]
+    entries = (np.concatenate(rows), np.concatenate(cols), np.concatenate(data))
+    return compressed_rows(*entries, (L * q, len(D))), D
 
 
 def _starts(shapes: tuple[tuple[int, int], ...]) -> list[int]:

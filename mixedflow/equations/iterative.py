@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,13 +27,10 @@ from mixedflow.equations.engines import (
 )
 from mixedflow.equations.expand import positions
 from mixedflow.errors import FitError, UnsupportedError
+from mixedflow.linalg.compressed import CompressedRows, compressed_rows
 from mixedflow.linalg.eliminated import EliminatedMatrix, SchurComplement
 from mixedflow.linalg.errors import NotPositiveDefinite
-from mixedflow.linalg.late import sparse
 from mixedflow.linalg.pcg import PcgSolution, quadrature, solve_pcg
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 BATCH = 8
 """Right-hand sides that are solved side by side; one thread takes one batch."""
@@ -114,7 +111,7 @@ class IterativePattern:
 
     def _among_others(self, pattern: RandomPattern) -> None:
         self._inner = [key for key in pattern.pairs if self.first not in key]
-        self._inner_at: csr_array | None = None
+        self._inner_at: CompressedRows | None = None
         if not self._inner:
             return
         rows, cols = [], []
@@ -127,8 +124,7 @@ class IterativePattern:
             cols += [col, row]
         row, col = np.concatenate(rows), np.concatenate(cols)
         order = self.starts[-1]
-        number = np.arange(1.0, len(row) + 1.0)
-        self._inner_at = sparse.csr_array((number, (row, col)), shape=(order, order))
+        self._inner_at = compressed_rows(row, col, np.arange(float(len(row))), (order, order))
 
     def matrix(self, values: RandomMatrix) -> EliminatedMatrix:
         """Return M_zz with its values in the lists."""
@@ -162,13 +158,12 @@ class IterativePattern:
             start += count * r
         return out
 
-    def _inner_matrix(self, values: RandomMatrix) -> csr_array | None:
+    def _inner_matrix(self, values: RandomMatrix) -> CompressedRows | None:
         if self._inner_at is None:
             return None
         found = np.concatenate([np.tile(values.pairs[key][2].ravel(), 2) for key in self._inner])
         at = self._inner_at
-        data = found[at.data.astype(np.int64) - 1]
-        return sparse.csr_array((data, at.indices, at.indptr), shape=at.shape)
+        return replace(at, data=found[at.data.astype(np.int64)])
 
     def split(self, parts: Parts) -> tuple[Float, Float]:
         """Return (L q, k) of the eliminated factor and (n, k) of the others."""

@@ -24,7 +24,7 @@ from mixedflow.crossproducts.types import (
     PairSums,
 )
 from mixedflow.design.types import Float, Int, TermDesign
-from mixedflow.equations.expand import expanded
+from mixedflow.equations.expand import expanded_rows
 from mixedflow.equations.mme import MmeSolution
 from mixedflow.equations.moments import Moments
 from mixedflow.equations.system import ColumnChoice, ModelSystem, PairSystem, system_and_choice
@@ -164,7 +164,9 @@ class ResidualSums:
         own = self.pairs[key]
         values = own.meeting.total(f, own.ZtBZ)
         levels = (self.start.factors[key[0]].n_levels, self.start.factors[key[1]].n_levels)
-        return PairSystem(own.rows, own.cols, values, expanded(own.rows, own.cols, values, levels))
+        return PairSystem(
+            own.rows, own.cols, values, expanded_rows(own.rows, own.cols, values, levels)
+        )
 
     def expected(self, solution: MmeSolution, found: Moments) -> Float:
         """Return s_k = E[e'B_k e] = e'B_ke + tr(C W'B_kW), (K,), given y (DESIGN 3.3)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,12 +19,10 @@ from mixedflow.crossproducts.levels import LevelArrays
 from mixedflow.crossproducts.types import ONLY_KEY, CrossProducts, FactorSums, KeyedSums, PairSums
 from mixedflow.design.types import DesignInfo, Float, Int, TermDesign
 from mixedflow.equations.engines import RandomPattern
-from mixedflow.equations.expand import expanded
+from mixedflow.equations.expand import expanded_rows
 from mixedflow.errors import FitError, UnsupportedError
 from mixedflow.linalg.aliasing import independent_columns
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+from mixedflow.linalg.compressed import CompressedRows
 
 SPAN_TOLERANCE = 1e-10
 """Relative residual of the constant column below which X is taken to span it."""
@@ -121,7 +119,7 @@ class PairSystem:
     rows: Int
     cols: Int
     ZtBZ: Float
-    matrix: csr_array
+    matrix: CompressedRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,5 +392,5 @@ def _pair_systems(sums: CrossProducts, used: list[int]) -> dict[tuple[int, int],
 
 
 def _pair_system(pair: PairSums, n_levels: tuple[int, int]) -> PairSystem:
-    matrix = expanded(pair.rows, pair.cols, pair.ZtBZ, n_levels)
+    matrix = expanded_rows(pair.rows, pair.cols, pair.ZtBZ, n_levels)
     return PairSystem(pair.rows, pair.cols, pair.ZtBZ, matrix)

@@ -73,7 +73,7 @@ def residual_gradients(solution: MmeSolution) -> Parts:
     ]
     for (f, h), pair in system.pairs.items():
         out[f] = out[f] - (pair.matrix @ effects[h].ravel()).reshape(out[f].shape)
-        out[h] = out[h] - (pair.matrix.T @ effects[f].ravel()).reshape(out[h].shape)
+        out[h] = out[h] - pair.matrix.transposed_times(effects[f].ravel()).reshape(out[h].shape)
     return tuple(mme.precision * part for part in out)
 
 
@@ -83,7 +83,8 @@ def _residual_products(solution: MmeSolution, variates: Parts) -> Parts:
     out = [fs.ZtBZ @ c for fs, c in zip(system.factors, variates, strict=True)]
     for (f, h), pair in system.pairs.items():
         out[f] = out[f] + (pair.matrix @ _by_row(variates[h])).reshape(out[f].shape)
-        out[h] = out[h] + (pair.matrix.T @ _by_row(variates[f])).reshape(out[h].shape)
+        spread = pair.matrix.transposed_times(_by_row(variates[f]))
+        out[h] = out[h] + spread.reshape(out[h].shape)
     return tuple(mme.precision * part for part in out)
 
 

@@ -16,13 +16,14 @@ import numpy as np
 
 from mixedflow.crossproducts.levels import LevelArrays, Span
 from mixedflow.design.types import Float
-from mixedflow.equations.engines import Engine, dense_matrix, stack
-from mixedflow.equations.expand import expanded, expanded_diagonal
+from mixedflow.equations.engines import Engine, dense_matrix, split_matrix, stack
+from mixedflow.equations.expand import by_levels, expanded, expanded_diagonal
 from mixedflow.equations.mme import MixedModelEquations, fixed_gram
 from mixedflow.estimation.driver import FitState, TraceRow
 from mixedflow.estimation.grouped import GroupedEvaluation, GroupedSolution
 from mixedflow.estimation.likelihood import Evaluation
-from mixedflow.linalg.late import sparse
+from mixedflow.linalg.compressed import symmetric_product
+from mixedflow.linalg.late import lapack, sparse
 
 if TYPE_CHECKING:
     from scipy.sparse import csc_array
@@ -289,18 +290,18 @@ def _eliminated_lu(mme: MixedModelEquations) -> Parts3:
     first = int(np.argmax(sizes))
     start = sum(sizes[:first])
     stop = start + sizes[first]
-    M = _sparse_matrix(mme)
     rest = np.r_[0:start, stop : sum(sizes)]
     N = mme.random.diagonal[first]
-    inverse = expanded_diagonal(np.asarray(np.linalg.inv(N)))
-    B, D = M[start:stop][:, rest], M[rest][:, rest]
-    F = inverse @ B
-    S = (D - B.T @ F).toarray()
+    inverse = np.asarray(np.linalg.inv(N))
+    B, D = split_matrix(mme.random, first)
+    F = by_levels(inverse, B)
     right = _right_sides(mme)
+    head = (inverse @ right[start:stop].reshape(len(N), N.shape[1], -1)).reshape(sizes[first], -1)
+    lu, pivots, _ = lapack.dgetrf(D - symmetric_product(B, F))
     solved = np.empty_like(right)
-    solved[rest] = np.linalg.solve(S, right[rest] - F.T @ right[start:stop])
-    solved[start:stop] = inverse @ right[start:stop] - F @ solved[rest]
-    random = float(np.linalg.slogdet(N)[1].sum() + np.linalg.slogdet(S)[1])
+    solved[rest] = lapack.dgetrs(lu, pivots, right[rest] - F.transposed_times(right[start:stop]))[0]
+    solved[start:stop] = head - F @ solved[rest]
+    random = float(np.linalg.slogdet(N)[1].sum() + np.log(np.abs(np.diagonal(lu))).sum())
     return random, *_reduced(mme, right, solved)
 
 

@@ -105,6 +105,8 @@ class ResidualProblem(Problem):
         assert isinstance(evaluation, Evaluation)  # noqa: S101 - it is this problem's
         assert isinstance(found, Moments)  # noqa: S101
         other = information(evaluation, found)
+        if not len(evaluation.params.psi):  # one position, or groups of one row
+            return other
         if self.system.factors:
             return _widened(self, evaluation, other, found)
         return without_effects(self, evaluation, other, found)

@@ -16,12 +16,26 @@ from contextlib import contextmanager
 import numpy as np
 
 from mixedflow.linalg.arrays import FloatArray, IntArray
-from mixedflow.linalg.eliminated import EliminatedMatrix, SchurComplement
+from mixedflow.linalg.complement_twins import (
+    Meetings,
+    meetings,
+    n_meetings,
+    read_inverse_twin,
+    subtract_products_twin,
+)
+from mixedflow.linalg.eliminated import EliminatedMatrix, Elimination
 from mixedflow.linalg.errors import NotPositiveDefinite
 from mixedflow.linalg.late import blas, lapack
 
 HEAVY = 0.1
 """Share of D's columns that a part of N meets from which on it is taken as dense (measured)."""
+
+COMPILE_ABOVE = 3_000_000
+"""Pairs of entries of B that meet in a part of N above which the loops are compiled.
+
+A pass over the pairs takes NumPy as long as the loops; what they save in memory and in listing the
+pairs is worth a compiler's start from here on (measured).
+"""
 
 STRETCH = 1 << 22
 """Numbers of dense rows of B that are held at a time."""
@@ -34,6 +48,13 @@ class SharedArray:
         self.lock = threading.RLock()
         self.owner: object = None
         self._array = np.empty((0, 0))
+        self._met: Meetings | None = None
+
+    def meetings(self, matrix: EliminatedMatrix) -> Meetings:
+        """Return which entries of B meet, listed once for the pattern."""
+        if self._met is None:
+            self._met = meetings(matrix.pointers, matrix.columns, len(self._array))
+        return self._met
 
     def zeros(self, order: int) -> FloatArray:
         """Return the array, full of zeros."""
@@ -72,7 +93,8 @@ class DenseComplement:
         threads: int = 1,
     ) -> None:
         self.matrix = matrix
-        self._schur = SchurComplement(matrix, compiled=compiled, threads=threads)
+        loops = n_meetings(matrix.pointers) > COMPILE_ABOVE if compiled is None else compiled
+        self._schur = Elimination(matrix, compiled=loops, threads=threads)
         self._shared = SharedArray() if shared is None else shared
         self._mark = object()
         self._inverted = False
@@ -127,10 +149,9 @@ class DenseComplement:
 
     def _read(self, S: FloatArray) -> tuple[FloatArray, FloatArray]:
         matrix, inverse = self.matrix, self._schur.head_inverse
-        head, met = np.empty_like(inverse), np.empty_like(matrix.coupling)
         if not self._schur.compiled:
-            read_inverse_twin(np.arange(len(head)), matrix, inverse, S, head, met)
-            return head, met
+            return read_inverse_twin(self._shared.meetings(matrix), matrix.coupling, inverse, S)
+        head, met = np.empty_like(inverse), np.empty_like(matrix.coupling)
         from mixedflow.linalg.complement_kernels import read_inverse, read_single
 
         read = read_single if inverse.shape[1] == 1 else read_inverse
@@ -160,10 +181,9 @@ class DenseComplement:
             S[at[:, :, None], at[:, None, :]] = part
             start += M * r
         if matrix.others is not None:
-            entries = matrix.others.tocoo()
-            S[entries.row, entries.col] += entries.data
+            S[matrix.others.rows, matrix.others.indices] += matrix.others.data
         if not self._schur.compiled:
-            subtract_products_twin(np.arange(len(inverse)), matrix, inverse, S)
+            subtract_products_twin(self._shared.meetings(matrix), matrix.coupling, inverse, S)
             return S
         from mixedflow.linalg.complement_kernels import subtract_products, subtract_single
 
@@ -187,29 +207,6 @@ def heavy_levels(matrix: EliminatedMatrix, order: int) -> list[IntArray]:
     levels = np.flatnonzero(np.diff(matrix.pointers) > HEAVY * order)
     step = max(1, STRETCH // max(1, order * matrix.coupling.shape[1]))
     return [levels[at : at + step] for at in range(0, len(levels), step)]
-
-
-def subtract_products_twin(
-    levels: IntArray, matrix: EliminatedMatrix, inverse: FloatArray, S: FloatArray
-) -> None:
-    """S -= B'N^-1B over some levels."""
-    B = dense_coupling(levels, matrix, len(S))
-    S -= np.einsum("lai,lab,lbj->ij", B, inverse[levels], B, optimize=True)
-
-
-def read_inverse_twin(
-    levels: IntArray,
-    matrix: EliminatedMatrix,
-    inverse: FloatArray,
-    S: FloatArray,
-    head: FloatArray,
-    met: FloatArray,
-) -> None:
-    """Set head to N^-1 + E S^-1 E' by parts, met to -(E S^-1)' at B's entries; E = N^-1 B, S holds S^-1."""
-    upper = np.triu(S)
-    E = inverse[levels] @ dense_coupling(levels, matrix, len(S))
-    ES = E @ (upper + np.triu(upper, 1).T)
-    _keep_parts(levels, matrix, inverse[levels] + ES @ E.transpose(0, 2, 1), ES, head, met)
 
 
 def _keep_parts(

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mixedflow.linalg.arrays import FloatArray, Int32Array, IntArray
 from mixedflow.linalg.batched import batched_cholesky, batched_inverse, batched_logdet
+from mixedflow.linalg.complement_twins import gather_twin, scatter_twin
+from mixedflow.linalg.compressed import CompressedRows
 from mixedflow.linalg.late import sparse
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 from mixedflow.linalg.pcg import COMPILE_ABOVE
 
 Parts = tuple[FloatArray, ...]
@@ -37,7 +35,7 @@ class EliminatedMatrix:
     pointers : (L + 1,), columns : (nnz,), coupling : (nnz, q)
         B by parts of N: part l meets the columns ``columns[pointers[l]:pointers[l + 1]]`` of D;
         those of one diagonal part of D stand side by side and in order
-    others : what D has beside its diagonal parts, both triangles, or None
+    others : what D has beside its diagonal parts, both triangles, by rows, or None
     """
 
     head: FloatArray
@@ -45,44 +43,87 @@ class EliminatedMatrix:
     pointers: IntArray
     columns: Int32Array
     coupling: FloatArray
-    others: csr_array | None
+    others: CompressedRows | None
 
 
-class SchurComplement:
-    """S = D - B'N^-1B, never written down; see :class:`mixedflow.linalg.pcg.PositiveOperator`.
+class Elimination:
+    """N of M factorised, and the right sides that go past it.
 
     Attributes
     ----------
     matrix : M
     head_inverse : N^-1; head_logdet : log|N|
-    removed : diagonal parts of B'N^-1B
-    jacobi_inverse : inverses of S's diagonal parts; jacobi_root : their Cholesky factors
-    jacobi_logdet : log-determinant of S's diagonal parts
-    compiled : whether the compiled loops are taken; by the size unless given
+    compiled : whether the compiled loops are taken
     """
 
-    def __init__(
-        self, matrix: EliminatedMatrix, *, compiled: bool | None = None, threads: int = 1
-    ) -> None:
+    def __init__(self, matrix: EliminatedMatrix, *, compiled: bool, threads: int = 1) -> None:
         self.matrix = matrix
         self._starts = _starts(matrix.parts)
-        size = len(matrix.head) * matrix.head.shape[1] + self.order
-        self.compiled = size > COMPILE_ABOVE if compiled is None else compiled
+        self.compiled = compiled
         root = batched_cholesky(matrix.head, threads=threads)
         self.head_logdet = float(batched_logdet(root).sum())
         self.head_inverse = batched_inverse(root, threads=threads)
-        del root
-        self._twin = None if self.compiled else _Twin(matrix, self.head_inverse, self.order)
-        self.removed = self._removed()
-        left = (D - K for D, K in zip(matrix.parts, self.removed, strict=True))
-        self.jacobi_root = tuple(batched_cholesky(part) for part in left)
-        self.jacobi_inverse = tuple(batched_inverse(root) for root in self.jacobi_root)
-        self.jacobi_logdet = float(sum(batched_logdet(root).sum() for root in self.jacobi_root))
 
     @property
     def order(self) -> int:
         """Order of S."""
         return self._starts[-1]
+
+    @property
+    def lists(self) -> tuple[IntArray, Int32Array, FloatArray]:
+        """B as the loops take it."""
+        return self.matrix.pointers, self.matrix.columns, self.matrix.coupling
+
+    def reduced(self, first: FloatArray, rest: FloatArray) -> FloatArray:
+        """Return rest - B'N^-1 first: the right side that S is left with; first (L q, k)."""
+        solved = self._solve_head(first)
+        if not self.compiled:
+            return np.subtract(rest, scatter_twin(*self.lists, solved, self.order))
+        from mixedflow.linalg.pcg_kernels import scatter
+
+        return np.subtract(rest, scatter(*self.lists, solved, self.order))
+
+    def back(self, first: FloatArray, x: FloatArray) -> FloatArray:
+        """Return N^-1 (first - B x), the eliminated part of a solution; (L q, k)."""
+        if not self.compiled:
+            return self._solve_head(np.subtract(first, gather_twin(*self.lists, x)))
+        from mixedflow.linalg.pcg_kernels import gather
+
+        met = gather(*self.lists, x, self.matrix.head.shape[1])
+        return self._solve_head(np.subtract(first, met))
+
+    def _solve_head(self, right: FloatArray) -> FloatArray:
+        L, q, _ = self.head_inverse.shape
+        if q == 1:
+            scaled: FloatArray = self.head_inverse[:, 0] * right
+            return scaled
+        solved: FloatArray = (self.head_inverse @ right.reshape(L, q, -1)).reshape(right.shape)
+        return solved
+
+
+class SchurComplement(Elimination):
+    """S = D - B'N^-1B, never written down; see :class:`mixedflow.linalg.pcg.PositiveOperator`.
+
+    Attributes
+    ----------
+    removed : diagonal parts of B'N^-1B
+    jacobi_inverse : inverses of S's diagonal parts; jacobi_root : their Cholesky factors
+    jacobi_logdet : log-determinant of S's diagonal parts
+    compiled : by the size unless given
+    """
+
+    def __init__(
+        self, matrix: EliminatedMatrix, *, compiled: bool | None = None, threads: int = 1
+    ) -> None:
+        size = len(matrix.head) * matrix.head.shape[1] + _starts(matrix.parts)[-1]
+        loops = size > COMPILE_ABOVE if compiled is None else compiled
+        super().__init__(matrix, compiled=loops, threads=threads)
+        self._twin = None if loops else _Twin(matrix, self.head_inverse, self.order)
+        self.removed = self._removed()
+        left = (D - K for D, K in zip(matrix.parts, self.removed, strict=True))
+        self.jacobi_root = tuple(batched_cholesky(part) for part in left)
+        self.jacobi_inverse = tuple(batched_inverse(root) for root in self.jacobi_root)
+        self.jacobi_logdet = float(sum(batched_logdet(root).sum() for root in self.jacobi_root))
 
     def multiply(self, X: FloatArray) -> FloatArray:
         """Return S X, (n, k)."""
@@ -124,39 +165,8 @@ class SchurComplement:
         if matrix.others is not None:
             add_rows(matrix.others.indptr, matrix.others.indices, matrix.others.data, X, Y)
         subtract = subtract_single if matrix.head.shape[1] == 1 else subtract_eliminated
-        subtract(*self._lists, self.head_inverse, X, Y)
+        subtract(*self.lists, self.head_inverse, X, Y)
         return Y
-
-    @property
-    def _lists(self) -> tuple[IntArray, Int32Array, FloatArray]:
-        return self.matrix.pointers, self.matrix.columns, self.matrix.coupling
-
-    def reduced(self, first: FloatArray, rest: FloatArray) -> FloatArray:
-        """Return rest - B'N^-1 first: the right side that S is left with; first (L q, k)."""
-        solved = self._solve_head(first)
-        if self._twin is not None:
-            left: FloatArray = rest - self._twin.coupling.T @ solved
-            return left
-        from mixedflow.linalg.pcg_kernels import scatter
-
-        return np.subtract(rest, scatter(*self._lists, solved, self.order))
-
-    def back(self, first: FloatArray, x: FloatArray) -> FloatArray:
-        """Return N^-1 (first - B x), the eliminated part of a solution; (L q, k)."""
-        if self._twin is not None:
-            return self._solve_head(first - self._twin.coupling @ x)
-        from mixedflow.linalg.pcg_kernels import gather
-
-        met = gather(*self._lists, x, self.matrix.head.shape[1])
-        return self._solve_head(np.subtract(first, met))
-
-    def _solve_head(self, right: FloatArray) -> FloatArray:
-        L, q, _ = self.head_inverse.shape
-        if q == 1:
-            scaled: FloatArray = self.head_inverse[:, 0] * right
-            return scaled
-        solved: FloatArray = (self.head_inverse @ right.reshape(L, q, -1)).reshape(right.shape)
-        return solved
 
     def head_products(self, V: FloatArray, W: FloatArray) -> FloatArray:
         """Return sum_l (N^-1 B v)_l (N^-1 B w)_l' of every column, (k, q, q)."""
@@ -168,7 +178,7 @@ class SchurComplement:
             return product
         from mixedflow.linalg.pcg_kernels import head_products
 
-        return np.asarray(head_products(*self._lists, self.head_inverse, V, W))
+        return np.asarray(head_products(*self.lists, self.head_inverse, V, W))
 
     def head_parts(self, middle: Parts) -> FloatArray:
         """Return sum_l (N^-1 B blockdiag(middle) B'N^-1)_ll, (q, q)."""
@@ -182,7 +192,7 @@ class SchurComplement:
         from mixedflow.linalg.pcg_kernels import head_parts
 
         for part, start in zip(middle, self._starts, strict=False):
-            head_parts(*self._lists, self.head_inverse, start, part, out)
+            head_parts(*self.lists, self.head_inverse, start, part, out)
         return out
 
     def _removed(self) -> Parts:
@@ -198,7 +208,7 @@ class SchurComplement:
         from mixedflow.linalg.pcg_kernels import eliminated_parts
 
         for part, start in zip(out, self._starts, strict=False):
-            eliminated_parts(*self._lists, self.head_inverse, start, part)
+            eliminated_parts(*self.lists, self.head_inverse, start, part)
         return out
 
 

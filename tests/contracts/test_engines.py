@@ -307,6 +307,8 @@ class TestPlan:
     def test_the_cheaper_of_schur_and_sparse_is_taken(self, monkeypatch):
         pattern = plain_pattern((400, 1), (100, 1), every_pair=False)
         monkeypatch.setattr(choice, "EASY_REST", 10)
+        assert plan_engine(pattern).name == "schur", "not worth loading the sparse engine"
+        monkeypatch.setattr(choice, "LOADING_COST", 0.0)
         assert plan_engine(pattern).name == "sparse"
         monkeypatch.setattr(choice, "SPARSE_PENALTY", 1e9)
         assert plan_engine(pattern).name == "schur"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
 
 from mixedflow.errors import FitError
+from mixedflow.linalg.compressed import compressed_rows
 from mixedflow.linalg.eliminated import EliminatedMatrix, SchurComplement
 from mixedflow.linalg.pcg import quadrature, solve_pcg
 
@@ -155,7 +155,7 @@ def eliminated(seed=0, q=2, zero=False):
         pointers.append(len(columns))
     matrix = EliminatedMatrix(
         head, parts, np.array(pointers), np.array(columns, dtype=np.int32),
-        np.array(coupling), csr_array(rest),
+        np.array(coupling), compressed_rows(*np.nonzero(rest), rest[np.nonzero(rest)], rest.shape),
     )  # fmt: skip
     return matrix, M
 
