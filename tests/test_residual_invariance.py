@@ -236,6 +236,18 @@ def test_groups_of_one_row_say_nothing_of_correlation():
     assert alone.loglik == pytest.approx(plain.loglik, abs=1e-8)
 
 
+@pytest.mark.parametrize("formula", ["y ~ x", "y ~ x + (1 | clinic)"])
+@pytest.mark.parametrize("residual", ["us(visit | g)", "cs(1 | g)", "toeph(visit | g)"])
+def test_one_position_leaves_a_variance_alone(formula, residual):
+    data = frame()
+    data = data[data["visit"] == "v0"].assign(lab="a")
+    structured = mf.fit(formula, data, residual=residual)
+    plain = mf.fit(formula, data, residual="strata(lab)")
+    assert structured.loglik == pytest.approx(plain.loglik, abs=1e-9)
+    assert structured.df_model == plain.df_model
+    assert structured.converged
+
+
 def test_levels_declared_in_another_order():
     data = frame()
     order = ["v3", "v0", "v2", "v1"]
