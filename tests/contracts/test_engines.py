@@ -14,7 +14,13 @@ import pytest
 
 from mixedflow.equations import choice
 from mixedflow.equations.choice import ENGINES, plan_engine
-from mixedflow.equations.engines import RandomMatrix, RandomPattern, stack, unstack
+from mixedflow.equations.engines import (
+    NoneEngine,
+    RandomMatrix,
+    RandomPattern,
+    stack,
+    unstack,
+)
 from mixedflow.errors import FitError, UnsupportedError
 from mixedflow.estimation.control import SOLVERS
 from mixedflow.linalg.complement import DenseComplement
@@ -328,6 +334,13 @@ class TestPlan:
         assert plan.name == name
         assert plan.engine is ENGINES[name]
 
-    def test_no_random_term(self):
-        with pytest.raises(UnsupportedError, match="no random term"):
-            plan_engine(RandomPattern((), {}))
+    def test_without_random_terms_nothing_is_factorised(self):
+        plan = plan_engine(RandomPattern((), {}))
+        assert plan.name == "none"
+        assert plan.engine is NoneEngine
+        assert plan.flops == 0
+
+    @pytest.mark.parametrize("name", [*ENGINES, "pcg"])
+    def test_without_random_terms_other_solvers_are_refused(self, name):
+        with pytest.raises(UnsupportedError, match=rf"'{name}'.*no random term.*'auto'"):
+            plan_engine(RandomPattern((), {}), wanted=name)
