@@ -134,7 +134,7 @@ def test_no_fixed_effect():
 def test_sums_of_other_residual_structures_are_not_taken_for_independent_ones():
     p = problem("one")
     part = p.sums.keyed[0, 0]
-    with pytest.raises(UnsupportedError, match="only independent or weighted residuals"):
+    with pytest.raises(UnsupportedError, match="independent or weighted residuals"):
         model_system(replace(p.sums, keyed={(0, 0): part, (0, 1): part}), p.terms)
 
 
