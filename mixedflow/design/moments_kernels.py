@@ -1,7 +1,8 @@
 """Mean, squares and range of a long column, compiled; the twin stands in ``moments.py``.
 
 Stands at "The schema pass" in ``docs/algorithm.md``. Imported only for partitions so long that the
-compiler is at work anyway.
+compiler is at work anyway. Sums and ranges are written out: numba's own would import SciPy's linear
+algebra when the machine code is read, at three times the cost of the reading.
 """
 
 from __future__ import annotations
@@ -40,16 +41,20 @@ def _stretch_sums(values: Float, base: float, lanes: int) -> tuple[float, float,
     """Return the mean of x - base, the sum of squares about it, and the range of x, (n,)."""
     n = len(values)
     whole = n - n % lanes
-    total, squares = np.zeros(lanes), np.zeros(lanes)
-    low, high = np.full(lanes, values[0]), np.full(lanes, values[0])
+    total, squares = np.empty(lanes), np.empty(lanes)
+    low, high = np.empty(lanes), np.empty(lanes)
+    for k in range(lanes):
+        total[k] = squares[k] = 0.0
+        low[k] = high[k] = values[0]
     for start in range(0, whole, lanes):
         part = values[start : start + lanes]
         for k in range(lanes):
             total[k] += part[k] - base
     for k in range(whole, n):
         total[k - whole] += values[k] - base
-    rest = total.sum() / n
-    total[:] = 0.0
+    rest = _sum(total) / n
+    for k in range(lanes):
+        total[k] = 0.0
     for start in range(0, whole, lanes):
         part = values[start : start + lanes]
         for k in range(lanes):
@@ -65,5 +70,16 @@ def _stretch_sums(values: Float, base: float, lanes: int) -> tuple[float, float,
         gap = (x - base) - rest
         total[lane] += gap
         squares[lane] += gap * gap
-    drift = total.sum()
-    return rest, max(squares.sum() - drift * drift / n, 0.0), low.min(), high.max()
+    drift = _sum(total)
+    least, most = low[0], high[0]
+    for k in range(1, lanes):
+        least, most = min(least, low[k]), max(most, high[k])
+    return rest, max(_sum(squares) - drift * drift / n, 0.0), least, most
+
+
+@compiled
+def _sum(values: Float) -> float:
+    total = 0.0
+    for k in range(len(values)):
+        total += values[k]
+    return total

@@ -37,3 +37,20 @@ def test_a_new_signature_is_compiled_after_a_kept_one() -> None:
     )
     again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert again.stdout.split("\n")[1] == "10.0"
+
+
+SUMMED = """
+import sys
+import numpy as np
+from mixedflow.design.moments import COMPILED_FROM, moments_of
+found = moments_of(np.arange(float(COMPILED_FROM)))
+print(found.n, "numba.np.linalg" in sys.modules, "scipy.linalg" in sys.modules)
+"""
+
+
+def test_the_first_kernel_of_a_large_fit_needs_no_linear_algebra() -> None:
+    for _ in range(2):  # the first may have to compile
+        again = subprocess.run(
+            [sys.executable, "-c", SUMMED], capture_output=True, text=True, check=True
+        )
+    assert again.stdout == "300000 False False\n"
