@@ -13,6 +13,7 @@ import mixedflow as mf
 from mixedflow.crossproducts.types import with_structure
 from mixedflow.design.encode import Encoder
 from mixedflow.design.residual import ParsedResidual
+from mixedflow.errors import DataError
 from mixedflow.estimation.fit import estimate
 from mixedflow.parallel import open_runner
 
@@ -225,15 +226,17 @@ def test_arms_apart():
 
 
 def test_groups_of_one_row_say_nothing_of_correlation():
-    """Rows alone in their groups: cs and ar1 cannot be told from independence."""
+    """Rows alone in their groups: cs is independence there, and ar1 has nothing to estimate."""
     data = frame()
     data["own"] = np.arange(len(data))
     iid = mf.fit("y ~ x + (1 | clinic)", data)
     strata = mf.fit("y ~ x + (1 | clinic)", data, residual="strata(lab)")
-    alone = mf.fit("y ~ x", data, residual="ar1(visit | own)", reml=False)
+    alone = mf.fit("y ~ x", data, residual="cs(1 | own)", reml=False)
     plain = mf.fit("y ~ x", data.assign(lab="a"), residual="strata(lab)", reml=False)
     assert strata.loglik >= iid.loglik - 1e-8
     assert alone.loglik == pytest.approx(plain.loglik, abs=1e-8)
+    with pytest.raises(DataError, match="no group has two rows"):
+        mf.fit("y ~ x", data, residual="ar1(visit | own)", reml=False)
 
 
 @pytest.mark.parametrize("formula", ["y ~ x", "y ~ x + (1 | clinic)"])

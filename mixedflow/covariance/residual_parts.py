@@ -36,6 +36,9 @@ _FIRST_NORMAL = 1 << 52
 _PORTION = 256
 """Patterns that are worked on together."""
 
+_NOTHING = 1e-8
+"""Correlation that is as good as none."""
+
 _STEP = 1e-5
 """Half the distance of two slopes that show a curvature."""
 
@@ -87,6 +90,10 @@ class StratumPart(ABC):
     def limits(self) -> tuple[float, float]:
         """Return between which psi R0 is of use."""
         return -LIMIT, LIMIT
+
+    def independent(self, psi: Float) -> bool:  # noqa: ARG002 - of structures on gaps
+        """Say whether psi leaves no correlation between neighbours."""
+        return False
 
 
 def part_of(
@@ -182,6 +189,11 @@ class GapPart(StratumPart):
         """Return what the structure says of these gaps."""
         gaps = self.gaps[~self.own_rows]
         return self.structure.gap_limits(gaps) if len(gaps) else (-LIMIT, LIMIT)
+
+    def independent(self, psi: Float) -> bool:
+        """Say whether the correlation over every gap is nothing."""
+        r, _ = self.structure.gap_correlation(float(psi[0]), self.gaps[~self.own_rows])
+        return bool(np.abs(r).max(initial=0.0) < _NOTHING < len(r))
 
 
 def gap_of(element: int) -> float:

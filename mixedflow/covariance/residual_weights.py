@@ -16,8 +16,14 @@ import numpy as np
 
 from mixedflow.covariance.correlation import Float
 from mixedflow.covariance.registry import get_residual
-from mixedflow.covariance.residual_parts import StratumPart, decoded, part_of
+from mixedflow.covariance.residual_parts import (
+    STRATUM_OF_SIZE,
+    StratumPart,
+    decoded,
+    part_of,
+)
 from mixedflow.covariance.residual_types import ResidualDesign, SumKey
+from mixedflow.errors import DataError
 
 _WIDEST = 12.0
 """Largest |log of a relative standard deviation|."""
@@ -126,6 +132,14 @@ class ResidualPlan:
             low[own], high[own] = np.maximum(low[own], bounds[0]), np.minimum(high[own], bounds[1])
         return low, high
 
+    def at_limit(self, i: int, psi: Float) -> str:
+        """Return in words what R is with parameter ``i`` at its limit."""
+        for s, part in enumerate(self.parts):
+            own = _places(self.design, s)[1]
+            if own.start <= i < own.stop and part.independent(psi[own]):
+                return "neighbouring rows are as good as independent"
+        return "the residual covariance is nearly singular"
+
 
 def residual_plan(
     design: ResidualDesign, keys: Sequence[SumKey], counts: Sequence[int]
@@ -142,6 +156,38 @@ def residual_plan(
     structure = get_residual(design.structure)
     parts = [part_of(design, structure, s, keys, counts) for s in range(len(design.strata))]
     return ResidualPlan(design, tuple(parts), len(keys))
+
+
+def check_pairs(design: ResidualDesign, keys: Sequence[SumKey]) -> None:
+    """Refuse a correlation of neighbours, or of a group's rows, where no group has two.
+
+    Raises
+    ------
+    DataError
+        naming the stratum, if there are several, and what to write.
+    """
+    if design.basis not in ("gaps", "sizes") or _places(design, 0)[1] == slice(0, 0):
+        return
+    if design.basis == "gaps":
+        paired = {stratum for stratum, element in keys if element}
+    else:
+        paired = {k >> STRATUM_OF_SIZE for k, _ in keys if k & ((1 << STRATUM_OF_SIZE) - 1) > 1}
+    everyone = set(range(len(design.strata)))
+    for strata in [everyone] if design.common else [{s} for s in sorted(everyone)]:
+        if not strata & paired:
+            raise DataError(_no_pairs(design, min(strata)))
+
+
+def _no_pairs(design: ResidualDesign, stratum: int) -> str:
+    text = f"{design.structure}({design.position or 1} | {':'.join(design.group)})"
+    where, advice = "", "iid"
+    if len(design.strata) > 1 and not design.common:
+        where = f" in the stratum '{design.strata[stratum]}'"
+        advice = f"strata({', '.join(design.stratum)}) * {text}"
+    return (
+        f"{text}: no group has two rows{where}, so its correlation cannot be estimated; write "
+        f"residual='{advice}'"
+    )
 
 
 def residual_weights(

@@ -64,6 +64,9 @@ def _boundary(fit: FitResult) -> list[Check]:
         )
         value = "on the boundary" if on else "inside"
         rows.append(Check(f"Boundary, {label}", value, "note" if on else "ok", sentence))
+    for name, meaning in fit.certificate.limits:
+        sentence = f"Double precision cannot tell more of this parameter: {meaning}."
+        rows.append(Check(f"Boundary, residual {name}", "at its limit", "note", sentence))
     return rows
 
 

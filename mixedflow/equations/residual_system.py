@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mixedflow.covariance.residual_types import ResidualDesign, SumKey
-from mixedflow.covariance.residual_weights import ResidualPlan, residual_plan, start_psi
+from mixedflow.covariance.residual_weights import (
+    ResidualPlan,
+    check_pairs,
+    residual_plan,
+    start_psi,
+)
 from mixedflow.crossproducts.types import (
     ONLY_KEY,
     CrossProducts,
@@ -202,12 +207,18 @@ def residual_sums(
     terms : the model's random terms; none is allowed
     trait : which response
     psi : where the search begins, if not where the structure says
+
+    Raises
+    ------
+    DataError
+        if no two rows tell anything of a correlation.
     """
     design = sums.info.residual
     assert design is not None  # noqa: S101 - the caller looked
     keys = sorted(sums.keyed)
     parts = [sums.keyed[key] for key in keys]
     counts = [_count(design, key, part.n_obs) for key, part in zip(keys, parts, strict=True)]
+    check_pairs(design, keys)
     plan = residual_plan(design, keys, counts)
     begin = start_psi(design, keys, counts) if psi is None else np.asarray(psi, dtype=float)
     f, logdet = plan.values(begin)

@@ -60,6 +60,7 @@ class Certificate:
     check_path : which path
     condition_fixed : condition number of X'V^-1X scaled to a unit diagonal
     condition_information : condition number of the information, so scaled
+    limits : residual parameters at the limit of double precision, and what that means
     """
 
     converged: bool
@@ -74,6 +75,7 @@ class Certificate:
     check_path: str
     condition_fixed: float
     condition_information: float
+    limits: tuple[tuple[str, str], ...] = ()
 
     def as_rows(self) -> list[Row]:
         """Return (what, figure, verdict) with the verdict ``ok``, ``note`` or ``warning``."""
@@ -97,6 +99,7 @@ class Certificate:
                 )
                 for label, on in self.boundary
             ),
+            *((f"limit: {name}", meaning, "note") for name, meaning in self.limits),
             ("EM steps monotone", "yes" if self.em_monotone else "no", _verdict(self.em_monotone)),
         ]
         if np.isnan(self.minus2ll_check):
@@ -112,7 +115,10 @@ def _verdict(good: bool) -> str:
 
 
 def certify(
-    state: FitState, settled: SettledEvaluation, labels: Sequence[str], singular: Sequence[bool]
+    state: FitState,
+    settled: SettledEvaluation,
+    boundary: Sequence[tuple[str, bool]],
+    limits: tuple[tuple[str, str], ...] = (),
 ) -> Certificate:
     """Return the evidence at the end of a fit."""
     newton = state.newton
@@ -128,13 +134,14 @@ def certify(
         decrement=newton.decrement if newton is not None else nan,
         rel_change=state.trace[-1].rel_change,
         smallest_eigenvalue=newton.smallest if newton is not None else nan,
-        boundary=tuple(zip(labels, singular, strict=True)),
+        boundary=tuple(boundary),
         em_monotone=_monotone(state.trace),
         minus2ll=settled.minus2ll,
         minus2ll_check=check,
         check_path=path,
         condition_fixed=_condition(settled.solution.S_inverse),
         condition_information=_free_condition(state),
+        limits=limits,
     )
 
 

@@ -140,8 +140,9 @@ def estimate(  # noqa: PLR0913 - the public way in
     if sums.info.residual is not None:
         structured = residual_problem(sums, terms, reml=reml, method=chosen, control=control)
         state = run_driver(structured, start=start, progress=progress)
-        how = _How(chosen, structured.solver, began)
-        return _estimates(settle(structured, state), state, how)
+        ended = settle(structured, state)
+        limits = structured.at_limits(ended.params)
+        return _estimates(ended, state, _How(chosen, structured.solver, began, limits=limits))
     system = model_system(sums, terms)
     plan = plan_system(system, control)
     if isinstance(plan.make, IterativeRoute):
@@ -196,6 +197,7 @@ class _How:
     solver: str
     began: float
     monte_carlo: MonteCarloError | None = None
+    limits: tuple[tuple[str, str], ...] = ()
 
 
 def estimate_levels(
@@ -228,7 +230,8 @@ def estimate_levels(
 def _estimates(settled: SettledEvaluation, state: FitState, how: _How) -> Estimates:
     system, params = settled.system, settled.params
     singular = singular_terms(system, params)
-    certificate = certify(state, settled, [term.label for term in system.terms], singular)
+    labels = [term.label for term in system.terms]
+    certificate = certify(state, settled, list(zip(labels, singular, strict=True)), how.limits)
     beta, vcov = fixed_effects(settled)
     y_scale = system.fixed_scale.y_scale
     return Estimates(

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedflow.covariance.residual_weights import psi_names
 from mixedflow.design.types import Float
 from mixedflow.equations.moments import Moments
 from mixedflow.equations.residual_system import ResidualSums
@@ -99,6 +100,12 @@ class ResidualProblem(Problem):
         own[params.psi <= low + AT_LIMIT] = 1
         own[params.psi >= high - AT_LIMIT] = -1
         return out
+
+    def at_limits(self, params: VarianceParameters) -> tuple[tuple[str, str], ...]:
+        """Return the names of psi at their limits, and what R is there."""
+        names = psi_names(self.residual.design)
+        held = np.flatnonzero(self.bounds(params)[params.psi_places]).tolist()
+        return tuple((names[i], self.residual.plan.at_limit(i, params.psi)) for i in held)
 
     def information(self, evaluation: AnyEvaluation, found: AnyMoments) -> Information:
         """Return score and information, psi's rows by differences of the score."""

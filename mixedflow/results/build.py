@@ -109,7 +109,7 @@ def data_summary(name: str, sums: CrossProducts) -> dict[str, Any]:
 
 
 def fit_messages(estimates: Estimates, sums: CrossProducts) -> tuple[str, ...]:
-    """Return sentences on aliased columns and on a fit that did not converge."""
+    """Return sentences on aliased columns, no convergence, and parameters at their limits."""
     out = []
     if len(estimates.aliased):
         names = ", ".join(sums.info.x_columns[k] for k in estimates.aliased)
@@ -123,6 +123,10 @@ def fit_messages(estimates: Estimates, sums: CrossProducts) -> tuple[str, ...]:
             f"not converged after {last.iteration} iterations of {estimates.method}: the estimates "
             "are not the optimum; raise max_iter or use method 'auto'"
         )
+    out += [
+        f"the residual parameter '{name}' is at the limit of what double precision can tell: {meaning}"
+        for name, meaning in estimates.certificate.limits
+    ]
     if estimates.monte_carlo is not None:
         out += _chance_messages(estimates.monte_carlo)
     return tuple(out)

@@ -212,6 +212,8 @@ def stored_certificate(content: Mapping[str, Any]) -> Certificate:
     """Return the certificate in ``fit.json``."""
     stored = dict(content["certificate"])
     stored["boundary"] = tuple((label, on) for label, on in stored["boundary"])
+    limits = stored.get("limits", [])  # none before structures of R
+    stored["limits"] = tuple((name, meaning) for name, meaning in limits)
     return Certificate(**stored)
 
 

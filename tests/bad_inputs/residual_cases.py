@@ -85,6 +85,16 @@ RESIDUAL = [
         shown="residual='ar1(x | g)', x = 0.5",
         x=with_value("x", 2, 0.5),
     ),
+    residual(
+        "no two rows of a group",
+        "ar1(1 | g)",
+        DataError,
+        "ar1(1 | g)",
+        "no group has two rows",
+        "residual='iid'",
+        shown="residual='ar1(1 | g)', every row a group of its own",
+        g=[f"g{k}" for k in range(len(frame()))],
+    ),
     residual("strata that differ within a group", "us(x | sex/g)", DataError, "sex", "row"),
     residual(
         "crossed factor within the groups of R",

@@ -164,5 +164,5 @@ class TestVerdicts:
         assert names == {
             "converged", "scaled_score", "decrement", "rel_change", "smallest_eigenvalue",
             "boundary", "em_monotone", "minus2ll", "minus2ll_check", "check_path",
-            "condition_fixed", "condition_information",
+            "condition_fixed", "condition_information", "limits",
         }  # fmt: skip
