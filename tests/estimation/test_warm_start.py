@@ -10,8 +10,8 @@ from mixedflow.equations import choice
 from mixedflow.equations.choice import plan_engine
 from mixedflow.equations.system import model_system
 from mixedflow.errors import ConfigError, FitError
-from mixedflow.estimation import probing_driver, problem
 from mixedflow.estimation import fit as fitting
+from mixedflow.estimation import probing_driver, problem
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.fit import estimate
 from mixedflow.estimation.parameters import start_parameters
