@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixedflow.covariance.registry import get_residual
 from mixedflow.crossproducts.linear import mapped
 from mixedflow.crossproducts.types import with_structure
 from mixedflow.design.columns import Column
 from mixedflow.design.encode import Encoder
 from mixedflow.design.plan import DesignPlan, plan_design
-from mixedflow.design.residual import parse_residual
+from mixedflow.design.residual import ParsedResidual, parse_residual
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec, make_spec, residual_columns
 from mixedflow.design.types import Float, Int, Pilots
@@ -58,7 +59,7 @@ def submodel(whole: Condensed, formula: str, residual: str | None = None) -> Con
     FormulaError
         naming what the model has that is not there.
     """
-    spec = _spec_of(whole.spec, formula, residual)
+    spec = _spec_of(whole, formula, residual)
     whole = replace(whole, sums=with_structure(whole.sums, spec.parsed_residual))
     if spec.design_key(whole.schema.kinds) == whole.schema.design_key:
         return replace(whole, spec=spec)
@@ -94,8 +95,9 @@ def submodel(whole: Condensed, formula: str, residual: str | None = None) -> Con
     return replace(whole, spec=spec, schema=schema, sums=sums)
 
 
-def _spec_of(whole: ModelSpec, formula: str, residual: str | None) -> ModelSpec:
+def _spec_of(condensed: Condensed, formula: str, residual: str | None) -> ModelSpec:
     """Return the model with the weights, levels and missing rows that the sums were made with."""
+    whole = condensed.spec
     bare = make_spec(formula)
     for what, ours, theirs in (
         ("response", bare.parsed.response.text, whole.parsed.response.text),
@@ -106,7 +108,7 @@ def _spec_of(whole: ModelSpec, formula: str, residual: str | None) -> ModelSpec:
                 f"the {what} of '{formula}' is {ours or 'none'}, but that of the condensed "
                 f"'{whole.formula}' is {theirs or 'none'}"
             )
-    structure = parse_residual(residual or whole.residual)
+    structure = whole.parsed_residual if residual is None else _on_basis(condensed, residual)
     if structure.design != whole.parsed_residual.design:
         raise UnsupportedError(
             f"residual='{residual}' cannot be fitted from sums condensed with "
@@ -120,13 +122,34 @@ def _spec_of(whole: ModelSpec, formula: str, residual: str | None) -> ModelSpec:
             f"{listing(whole.variables)}"
         )
     levels = {name: values for name, values in whole.levels.items() if name in bare.variables}
-    return make_spec(
+    spec = make_spec(
         formula,
         weights=whole.weights,
         levels={**levels, **bare.levels},
         missing=whole.missing,
         residual=str(structure),
     )
+    own = spec.parsed_residual.basis == structure.basis
+    return spec if own else replace(spec, residual_basis=structure.basis)
+
+
+def _on_basis(condensed: Condensed, residual: str) -> ParsedResidual:
+    """Return the structure, on the basis of the sums where it can be computed from that too.
+
+    ``ar1`` steps by the value of a number; sums over pairs know levels, so these must follow each
+    other by one.
+    """
+    structure, there = parse_residual(residual), condensed.spec.parsed_residual
+    shared = replace(structure, basis=there.basis)
+    possible = there.basis in get_residual(structure.structure).bases
+    if structure.basis == there.basis or not possible or shared.design != there.design:
+        return structure
+    name = structure.position
+    if structure.basis != "gaps" or name is None or name in condensed.spec.levels:
+        return shared
+    levels = condensed.schema.levels[name]
+    by_place = levels.kind == "text" or bool(np.all(np.diff(levels.values) == 1))
+    return shared if by_place else structure
 
 
 def _offsets(spec: ModelSpec) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from mixedflow.covariance.residual_types import ResidualBasis
 from mixedflow.design.formula import ParsedFormula, RandomTerm, Term, parse_formula
 from mixedflow.design.residual import ParsedResidual, parse_residual
 from mixedflow.design.safety import Expression, take_apart
@@ -32,6 +33,7 @@ class ModelSpec:
     missing : ``drop`` incomplete rows, or call them an ``error``
     levels : declared levels in order, column by column
     residual : structure of R
+    residual_basis : products its sums are made of, where they are another structure's
     """
 
     formula: str
@@ -39,6 +41,7 @@ class ModelSpec:
     missing: MissingPolicy = "drop"
     levels: Mapping[str, tuple[Level, ...]] = field(default_factory=dict)
     residual: str = "iid"
+    residual_basis: ResidualBasis | None = None
 
     @property
     def parsed(self) -> ParsedFormula:
@@ -48,7 +51,8 @@ class ModelSpec:
     @property
     def parsed_residual(self) -> ParsedResidual:
         """The residual structure taken apart."""
-        return parse_residual(self.residual)
+        parsed = parse_residual(self.residual)
+        return parsed if self.residual_basis is None else replace(parsed, basis=self.residual_basis)
 
     @property
     def linear_expressions(self) -> tuple[Expression, ...]:
@@ -134,12 +138,14 @@ class ModelSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON; :func:`spec_from_json` reads it back."""
+        shared = {} if self.residual_basis is None else {"residual_basis": self.residual_basis}
         return {
             "formula": self.formula,
             "weights": self.weights,
             "missing": self.missing,
             "levels": {name: list(values) for name, values in self.levels.items()},
             "residual": self.residual,
+            **shared,
         }
 
 
@@ -160,13 +166,14 @@ def residual_columns(spec: ModelSpec) -> tuple[str, ...]:
 
 def spec_from_json(content: Mapping[str, Any]) -> ModelSpec:
     """Rebuild a spec from :meth:`ModelSpec.to_json`."""
-    return make_spec(
+    spec = make_spec(
         content["formula"],
         weights=content["weights"],
         levels=content["levels"],
         missing=content["missing"],
         residual=content["residual"],
     )
+    return replace(spec, residual_basis=content.get("residual_basis"))
 
 
 def make_spec(
