@@ -21,6 +21,28 @@ MAX_POSITIONS = 62
 
 WITHOUT_GROUPS = ("iid", "strata")
 _EXAMPLE = "write it like 'us(visit | subject)', 'ar1(1 | g)', 'strata(sex)' or 'iid'"
+_FUNCTION = (
+    "no finite set of sums holds a variance that is a function of a number; strata(...) has a "
+    "variance for every category, weights= are known ones"
+)
+_PLANE = (
+    "no finite set of sums holds it; in one coordinate car1(t | g) falls with the distance, "
+    "us(visit | g) is any covariance over few positions"
+)
+_ELSEWHERE = {
+    **dict.fromkeys(("varpower", "varexp", "varconstpower", "varconstprop", "power"), _FUNCTION),
+    **dict.fromkeys(("sp_gau", "corgaus", "corlin", "corratio", "corspher"), _PLANE),
+    "varident": "write strata(...)",
+    "varfixed": "write weights=",
+    "corar1": "write ar1(t | g), or ar1(1 | g) for the order of the rows",
+    "corcar1": "write car1(t | g)",
+    "corexp": "write car1(t | g), in one coordinate and without a nugget",
+    "sp_pow": "write car1(t | g)",
+    "corsymm": "write us(visit | g)",
+    "corcompsymm": "write cs(1 | g)",
+}
+"""What other programs call structures, in lower case: what to write, or why it cannot be."""
+
 _PLAIN_NAME = re.compile(r"[^\W\d][\w.]*|_[\w.]*")
 
 
@@ -151,9 +173,11 @@ def _part(tokens: Sequence[Token], text: str) -> ParsedResidual:
 def _check_offered(name: str, text: str) -> None:
     known = residual_structures()
     if name not in known:
+        elsewhere = _ELSEWHERE.get(name.lower())
+        hint = did_you_mean(name, known) if elsewhere is None else f": {elsewhere}"
         raise UnsupportedError(
-            f"residual='{text}': the residual structure '{name}' is not offered"
-            f"{did_you_mean(name, known)}; offered are {listing(known, 30)}."
+            f"residual='{text}': the residual structure '{name}' is not offered{hint}; offered are "
+            f"{listing(known, 30)}."
         )
 
 
@@ -164,6 +188,7 @@ def _within_groups(name: str, inside: Sequence[Token], text: str) -> ParsedResid
             f"residual='{text}': inside {name}() stand positions, one bar and groups; write "
             f"'{name}(visit | subject)', or '{name}(1 | subject)' for the order of the rows."
         )
+    _check_one_coordinate(name, pieces[0][1], text)
     position = _position(pieces[0][1], text)
     sides = split_top(pieces[1][1], "/")
     if len(sides) > 2:
@@ -175,6 +200,14 @@ def _within_groups(name: str, inside: Sequence[Token], text: str) -> ParsedResid
     strata = columns[0] if len(columns) == 2 else ()
     basis = _basis(name, position, text)
     return _checked(ParsedResidual(name, basis, position, columns[-1], strata), text)
+
+
+def _check_one_coordinate(name: str, tokens: Sequence[Token], text: str) -> None:
+    count = len(split_top(tokens, ","))
+    if count > 1 and get_residual(name).bases[0] == "gaps":
+        raise UnsupportedError(
+            f"residual='{text}': {name} takes one coordinate, and {count} were found: {_PLANE}."
+        )
 
 
 def _basis(name: str, position: str | None, text: str) -> ResidualBasis:
