@@ -7,6 +7,7 @@ an object of its own, so that it can be sent to where the levels are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -190,15 +191,18 @@ class MomentsPass:
 
     def __call__(self, sums: LevelArrays, span: Span) -> tuple[Float, ...]:
         """Return bb, T (q, q), tensor (q, q, q, q), right (q, q), then :class:`VariateSums`."""
-        from mixedflow.equations.grouped_kernels import level_moments
+        from mixedflow.equations.moments_kernels import lanes_of, level_moments
 
         (Q, q), p = self.scale[0].shape, sums[1].shape[2]
-        out = (np.zeros((q, q)), np.zeros((q, q)), np.zeros((q, q, q, q)), np.zeros((q, q)))
-        variates = (
-            np.zeros((Q, Q, Q, Q)), np.zeros((Q, Q)), np.zeros((p, Q, Q)), np.zeros(p + 1),
+        shapes: tuple[tuple[int, ...], ...] = (
+            (q, q), (q, q), (q, q, q, q), (q, q),
+            (Q, Q, Q, Q), (Q, Q), (p, Q, Q), (p + 1,),
         )  # fmt: skip
-        level_moments(span, sums, self.scale, self.fixed, out, variates)
-        return *out, *variates
+        lanes = [np.zeros((math.prod(shape), lanes_of(Q))) for shape in shapes]
+        level_moments(span, sums, self.scale, self.fixed, tuple(lanes[:4]), tuple(lanes[4:]))
+        return tuple(
+            found.sum(axis=1).reshape(shape) for found, shape in zip(lanes, shapes, strict=True)
+        )
 
 
 def grouped_moments(solution: GroupedSolution, *, reml: bool) -> GroupedMoments:

@@ -10,7 +10,7 @@ from mixedflow.crossproducts import levels as levels_module
 from mixedflow.estimation import fit as fit_module
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.fit import estimate
-from mixedflow.estimation.grouped import evaluate_grouped, local_levels
+from mixedflow.estimation.grouped import MomentsPass, evaluate_grouped, local_levels
 from mixedflow.estimation.information import information
 from mixedflow.estimation.steps import em_step, px_em_step
 
@@ -65,3 +65,19 @@ def test_the_whole_fit(name, reml, monkeypatch):
     for G, H in zip(passes.G, arrays.G, strict=True):
         np.testing.assert_allclose(G, H, rtol=0, atol=1e-6 * np.abs(H).max() + 1e-12)
     np.testing.assert_allclose(passes.beta, arrays.beta, rtol=1e-7)
+
+
+@pytest.mark.parametrize("effects", [1, 2, 5])
+def test_levels_side_by_side_add_up_to_single_levels(effects):
+    rng = np.random.default_rng(effects)
+    rows = rng.normal(size=(300, 9, effects + 4))
+    products = np.einsum("lni,lnj->lij", rows, rows)
+    Z, X = slice(0, effects), slice(effects, effects + 3)
+    sums = (products[:, Z, Z].copy(), products[:, Z, X].copy(), products[:, Z, -1].copy())
+    T = np.tril(rng.normal(size=(effects, effects)))
+    task = MomentsPass((T, 0.7), (rng.normal(size=3), 1e-3 * np.eye(3)))
+    together = task(sums, (1, 299))
+    alone = levels_module.added([task(sums, (g, g + 1)) for g in range(1, 299)])
+    for whole, parts in zip(together, alone, strict=True):
+        assert whole.shape == parts.shape
+        np.testing.assert_allclose(whole, parts, rtol=0, atol=1e-12 * np.abs(parts).max())
