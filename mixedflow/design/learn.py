@@ -50,14 +50,15 @@ def summarize_partition(
     known = _moments_of_full(spec, table)
     kept, missing = complete_rows(table, known)
     columns = {n: _column_counts(spec, n, table.column(n), missing.get(n), place) for n in missing}
-    used = int(kept.sum())
+    used = int(np.count_nonzero(kept))
     readable = all(columns[n].kind in ("numeric", "unknown") for n in spec.numeric_variables)
     if not readable or not used:
         return PartitionSummary(place.source, table.num_rows, used, columns)
-    positions = np.flatnonzero(kept)
-    complete = table if used == table.num_rows else table.filter(as_arrow(kept))
+    full = used == table.num_rows
+    positions = np.arange(used) if full else np.flatnonzero(kept)
+    complete = table if full else table.filter(as_arrow(kept))
     learner = _Learner(spec, complete, positions, place)
-    learner.learn(columns, known if used == table.num_rows else {})
+    learner.learn(columns, known if full else {})
     pairs = {
         f.name: _pairs(complete, f.variables) for f in spec.parsed.factors if len(f.variables) > 1
     }
