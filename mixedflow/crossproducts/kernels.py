@@ -66,11 +66,12 @@ def accumulate_within(codes: Int, inside: Int, XY: Float, w: Float, sums: Float)
     by_level = sums.reshape(len(sums), Q * width)
     for i in range(n):
         fetch_sums(by_level, codes, i)
-        own = sums[codes[i]]
+        own, row = by_level[codes[i]], XY[i]
         for a in range(Q):
-            za = XY[i, inside[a]] * w[i]
+            za = row[inside[a]] * w[i]
+            first = a * width
             for c in range(width):
-                own[a, c] += za * XY[i, c]
+                own[first + c] += za * row[c]
 
 
 @compiled
