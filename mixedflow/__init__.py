@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mixedflow.crossproducts.condensed import Condensed
     from mixedflow.design.shared import SharedSchema
     from mixedflow.estimation.control import FitControl
+    from mixedflow.results.comparison import compare
     from mixedflow.results.fit_result import FitResult
     from mixedflow.sums import condense, learn_schema, load_crossproducts, merge_schemas
 
@@ -24,6 +25,7 @@ __all__ = [
     "FitResult",
     "SharedSchema",
     "__version__",
+    "compare",
     "condense",
     "fit",
     "learn_schema",
@@ -35,6 +37,7 @@ __all__ = [
 _HOME = {
     "fit": "mixedflow.api",
     "load": "mixedflow.api",
+    "compare": "mixedflow.results.comparison",
     "condense": "mixedflow.sums",
     "learn_schema": "mixedflow.sums",
     "load_crossproducts": "mixedflow.sums",

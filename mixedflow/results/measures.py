@@ -1,0 +1,106 @@
+"""What a fit says of itself in one number: AICc, R2, intraclass correlations; what it could do without.
+
+Stands at "Shares of variance" in ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from mixedflow.equations.system import model_system
+from mixedflow.errors import UnsupportedError
+from mixedflow.inference.ratio import aicc
+from mixedflow.inference.shares import VarianceShares, fixed_variance, random_variances
+from mixedflow.results.tabulating import pd
+
+if TYPE_CHECKING:
+    from mixedflow.results.fit_result import FitResult
+
+
+class Measures:
+    """Measures of a fit; :class:`mixedflow.FitResult` has them."""
+
+    @property
+    def aicc(self) -> float:
+        """-2l + 2 k + 2 k (k + 1) / (n - k - 1), n the number of rows (as MuMIn)."""
+        fit = cast("FitResult", self)
+        return aicc(fit.deviance, fit.df_model, fit.nobs)
+
+    @property
+    def r2(self) -> pd.Series:
+        """Nakagawa's R2: ``marginal``, of the fixed effects; ``conditional``, of random ones too.
+
+        With random slopes by Johnson's mean variance tr(G Z'Z) / n; an offset counts as no effect.
+
+        Raises
+        ------
+        UnsupportedError
+            for weights and residual structures: the residual variance is another in every row.
+        """
+        shares = _shares(cast("FitResult", self))
+        values = {"marginal": shares.marginal, "conditional": shares.conditional}
+        return pd.Series(values, name="r2")
+
+    @property
+    def icc(self) -> pd.Series:
+        """Intraclass correlations G_j / (sum_k G_k + sigma2) of every random intercept, by term.
+
+        Raises
+        ------
+        UnsupportedError
+            for random slopes, under which the correlation depends on the rows; and as for ``r2``.
+        """
+        fit = cast("FitResult", self)
+        _check_intercepts(fit)
+        shares = _shares(fit)
+        whole = shares.total - shares.fixed
+        labels = [term.label for term in fit.encoder.terms]
+        values = [one / whole for one in shares.random]
+        return pd.Series(values, index=pd.Index(labels, name="group", dtype=object), name="icc")
+
+    def drop_random(self) -> pd.DataFrame:
+        """Return the likelihood-ratio tests of the random terms, each smaller model on these sums.
+
+        Of ``(1 + x | g)`` the slope is dropped, with its covariance; ``(1 | g)`` as a whole. Where one
+        variance is tested at zero, ``p_mixture`` is the 50:50 mixture of chi2_(df-1) and chi2_df.
+
+        Returns
+        -------
+        DataFrame
+            ``npar``, ``logLik``, ``AIC``, ``chisq``, ``df``, ``p``, ``p_mixture``, ``note``; the
+            first row is this fit
+        """
+        from mixedflow.results.dropping import drop_random
+
+        return drop_random(cast("FitResult", self))
+
+
+def _check_intercepts(fit: FitResult) -> None:
+    info = fit.crossproducts.info
+    if not fit.encoder.terms:
+        raise UnsupportedError(f"'{fit.spec.formula}' has no random term, so there is no icc")
+    for term in fit.encoder.terms:
+        if list(term.columns) != [info.z_intercept[term.factor]]:
+            raise UnsupportedError(
+                f"icc is for random intercepts; the term '{term.label}' of '{fit.spec.formula}' has "
+                "slopes, under which the correlation of two rows depends on the rows; r2 has the "
+                "mean share of the random effects"
+            )
+
+
+def _shares(fit: FitResult) -> VarianceShares:
+    from mixedflow.results.comparison import check_sums
+
+    check_sums(fit, "measured")
+    if fit.spec.weights or fit.spec.residual != "iid":
+        what = f"residual='{fit.spec.residual}'" if not fit.spec.weights else "weights"
+        raise UnsupportedError(
+            f"r2 and icc divide by one residual variance; with {what} it is not the same in every row"
+        )
+    sums, found = fit.crossproducts, fit.estimates
+    system = model_system(sums, fit.encoder.terms)
+    return VarianceShares(
+        fixed=fixed_variance(sums, system, found.beta),
+        random=random_variances(system, found.G),
+        residual=found.sigma2,
+    )
