@@ -63,7 +63,7 @@ def observed_information(problem: Problem, params: VarianceParameters) -> Observ
     known = problem.observed(at)
     if known is not None:
         return _restricted(known, free)
-    x, sizes = at.params.vector(), _sizes(at)
+    x, sizes = at.params.vector(), parameter_sizes(at)
     hessian = np.full((len(x), len(x)), np.nan)
     for i in np.flatnonzero(free):
         step = np.zeros(len(x))
@@ -84,7 +84,7 @@ def _restricted(hessian: Float, free: NDArray[np.bool_]) -> ObservedInformation:
     return ObservedInformation(out, free)
 
 
-def _sizes(evaluation: AnyEvaluation) -> Float:
+def parameter_sizes(evaluation: AnyEvaluation) -> Float:
     """Return the size of every parameter: a tenth of a column that matters at least for theta."""
     system, params = evaluation.system, evaluation.params
     own = [

@@ -146,8 +146,10 @@ class ShardedFit(FitResult):
     def _problem(self) -> Problem:
         if self.system is None:
             raise UnsupportedError(
-                "standard errors of variance components need the sums of the groups, which a sharded "
-                "fit that was read from disk does not have; ask for varcorr_se before it is saved"
+                "standard errors of variance components and degrees of freedom need the sums of the "
+                "groups, which a sharded fit that was read from disk does not have; ask for varcorr_se "
+                "before it is saved, and for infer(), of which only 'residual' and 'asymptotic' are "
+                "offered afterwards"
             )
         make = plan_engine(self.system.pattern, wanted="grouped").make
         return Problem(self.system, make, self.reml, "auto", FitControl(), self._store)

@@ -4,8 +4,9 @@
 
 FOLDER holds ``oracle.json`` and ``lme4_quick.json`` (figures made with R, see
 ``make_references.R``), ``unbalanced_lme4.txt`` and ``data/*.csv``. Written here: ``lme4.json``,
-``residual.json`` (see ``extract_residual.py``), and in ``data/`` the data sets that they,
-``made_here.json`` and ``made_residual.json`` need, those over 300 kB compressed.
+``residual.json`` (see ``extract_residual.py``), ``df.json`` (see ``extract_df.py``), and in
+``data/`` the data sets that they, ``made_here.json`` and ``made_residual.json`` need, those over
+300 kB compressed.
 Figures are copied as they are; added to each entry is what mixedflow has to be told to fit the same
 model (its formula, the order of factor levels, columns to compute first), from the table MODELS
 below. Running the program again gives the same bytes.
@@ -22,6 +23,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from extract_df import df_entries
 from extract_residual import residual_entries
 
 HERE = Path(__file__).parent
@@ -302,6 +304,7 @@ def main(source: Path) -> None:
     entries = [from_oracle(everything[name], told) for name, told in MODELS.items()]
     entries += [from_quick(name, quick[name], told) for name, told in QUICK.items()]
     entries += from_listing((source / "unbalanced_lme4.txt").read_text())
+    listing = (source / "unbalanced_lme4.txt").read_text()
     (HERE / "data").mkdir(exist_ok=True)
     residual = residual_entries(everything)
     made = [json.loads((HERE / f"made_{k}.json").read_text()) for k in ("here", "residual")]
@@ -310,6 +313,8 @@ def main(source: Path) -> None:
         copy_data(source, name)
     (HERE / "lme4.json").write_text(compact(entries) + "\n")
     (HERE / "residual.json").write_text(compact(residual) + "\n")
+    found = df_entries(everything, list(MODELS), [e["id"] for e in residual], listing)
+    (HERE / "df.json").write_text(compact(found) + "\n")
     print(f"{len(entries)} + {len(residual)} entries, {len(names)} data sets")
 
 

@@ -1,0 +1,216 @@
+"""Tests and intervals of the fixed effects as tables: ``fit.infer(ddf=...)``.
+
+Stands at "Degrees of freedom" in ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+import numpy as np
+
+from mixedflow.design.types import Float
+from mixedflow.errors import DataError, UnsupportedError, did_you_mean, listing
+from mixedflow.inference.hypotheses import DfMethod, FixedTests
+from mixedflow.inference.kenward_roger import adjusted_covariance
+from mixedflow.inference.marginal import type_three
+from mixedflow.inference.satterthwaite import observed_uncertainty
+from mixedflow.results.tabulating import pd
+
+if TYPE_CHECKING:
+    from mixedflow.results.fit_result import FitResult
+
+NO_CURVATURE = (
+    "degrees of freedom stand in the exact slope of the likelihood, which the solver 'pcg' only "
+    "estimates; offered are ddf='residual' and 'asymptotic', and all others with a solver that "
+    "factorises: solver='auto', 'sparse', 'schur' or 'dense'"
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Inference:
+    """Tests and intervals of a fit's fixed effects by one method of degrees of freedom.
+
+    Attributes
+    ----------
+    ddf : "satterthwaite", "kenward-roger", "residual" or "asymptotic"
+    level : of the confidence intervals
+    coef_table : estimate, se, df, statistic, p, lower, upper of every coefficient
+    """
+
+    ddf: DfMethod
+    level: float
+    coef_table: pd.DataFrame
+    _fit: FitResult
+    _tests: FixedTests
+
+    @property
+    def vcov(self) -> pd.DataFrame:
+        """Covariance of the fixed effects; Kenward and Roger's adjusted one under their method."""
+        names = self._fit.coefficient_names
+        return pd.DataFrame(self._tests.vcov, index=names, columns=names)
+
+    def contrast(self, L: object) -> pd.DataFrame:
+        """Return the test of L beta = 0, a table with one row.
+
+        Parameters
+        ----------
+        L : numbers, (p,) or (m, p), in the order of the coefficients; or weights by the names of
+            coefficients (a mapping, Series or DataFrame), the others zero
+
+        Returns
+        -------
+        pandas.DataFrame
+            of one row t: estimate, se, df, statistic, p, lower, upper; of several F: num_df,
+            den_df, F, p.
+        """
+        rows = _checked_rows(L, self._fit.coefficient_names)
+        if len(rows) == 1:
+            return _row_table(self._tests, rows, self.level, ["contrast"])
+        return _joint_table(self._tests, {"contrast": rows})
+
+    def anova(self, type: int | str = 3) -> pd.DataFrame:  # noqa: A002 - the field's own word
+        """Return F tests by term: num_df, den_df, F, p.
+
+        Type III hypotheses are about means over the levels of the other factors with equal
+        weights, and do not depend on the contrasts that the factors are coded by.
+
+        Parameters
+        ----------
+        type : 3
+
+        Raises
+        ------
+        UnsupportedError
+            for other types, and where a hypothesis needs an aliased column.
+        """
+        if str(type).upper() not in ("3", "III"):
+            raise UnsupportedError(
+                f"anova(type={type!r}) is not offered; offered is type=3, and contrast(L) tests any "
+                "other hypothesis"
+            )
+        fit = self._fit
+        part, learned = fit.spec.parsed.fixed, fit.schema.learned
+        found = type_three(part, learned, fit.estimates.kept)
+        return _joint_table(self._tests, {term.label: term.L for term in found})
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return f"<Inference of {self._fit.spec.formula!r}: {self.ddf}, {100 * self.level:g} %>"
+
+
+class Inferring:
+    """What :class:`mixedflow.results.fit_result.FitResult` offers of tests and intervals."""
+
+    def infer(self, ddf: str = "satterthwaite", *, level: float = 0.95) -> Inference:
+        """Return tests and intervals of the fixed effects.
+
+        Parameters
+        ----------
+        ddf : degrees of freedom: "satterthwaite"; "kenward-roger" for REML fits whose G is us, diag
+            or id, with the adjusted covariance; "residual", n - p; "asymptotic", the normal
+            distribution
+        level : of the confidence intervals, between 0 and 1
+        """
+        return _inference(cast("FitResult", self), ddf, level)
+
+
+def _inference(fit: FitResult, ddf: str, level: float) -> Inference:
+    method = _checked_method(ddf)
+    if not 0.0 < level < 1.0:
+        raise DataError(f"level={level!r} is not a confidence level; it lies between 0 and 1")
+    tests = _tests(fit, method)
+    names = fit.coefficient_names
+    table = _row_table(tests, np.eye(len(names)), level, names)
+    return Inference(method, level, table, fit, tests)
+
+
+def _checked_method(ddf: str) -> DfMethod:
+    offered = get_args(DfMethod)
+    if ddf not in offered:
+        raise UnsupportedError(
+            f"ddf={ddf!r} is not offered; offered are {listing(offered)}"
+            f"{did_you_mean(str(ddf), offered)}"
+        )
+    return cast("DfMethod", ddf)
+
+
+def _tests(fit: FitResult, method: DfMethod) -> FixedTests:
+    estimates = fit.estimates
+    beta, vcov = estimates.beta, estimates.vcov
+    if method == "asymptotic":
+        return FixedTests(method, beta, vcov, vcov, float("inf"))
+    if method == "residual":
+        return FixedTests(method, beta, vcov, vcov, float(fit.nobs - len(beta)))
+    if fit.monte_carlo is not None:
+        raise UnsupportedError(NO_CURVATURE)
+    if method == "kenward-roger":
+        return _kenward_roger(fit)
+    uncertainty = observed_uncertainty(fit._problem(), estimates.params)
+    return FixedTests(method, beta, vcov, vcov, float("nan"), uncertainty)
+
+
+def _kenward_roger(fit: FitResult) -> FixedTests:
+    if not fit.reml:
+        raise UnsupportedError(
+            "ddf='kenward-roger' is for REML fits, and this one is by ML; offered are fit(..., "
+            "reml=True), and ddf='satterthwaite' for both"
+        )
+    if fit.crossproducts.info.residual is not None:
+        raise UnsupportedError(
+            f"ddf='kenward-roger' is for independent or weighted residuals, not for "
+            f"residual='{fit.spec.residual}'; offered is ddf='satterthwaite', for all structures"
+        )
+    estimates = fit.estimates
+    found = adjusted_covariance(fit._problem().evaluate_at(estimates.params))
+    return FixedTests(
+        "kenward-roger",
+        estimates.beta,
+        found.vcov,
+        estimates.vcov,
+        float("nan"),
+        found.uncertainty,
+    )
+
+
+def _row_table(tests: FixedTests, L: Float, level: float, names: list[str]) -> pd.DataFrame:
+    found = tests.rows(L, level)
+    columns = ("estimate", "se", "df", "statistic", "p", "lower", "upper")
+    return pd.DataFrame({name: getattr(found, name) for name in columns}, index=names)
+
+
+def _joint_table(tests: FixedTests, hypotheses: Mapping[str, Float]) -> pd.DataFrame:
+    rows = [tests.joint(L) for L in hypotheses.values()]
+    columns = ("num_df", "den_df", "F", "p")
+    values = {name: [getattr(row, name) for row in rows] for name in columns}
+    return pd.DataFrame(values, index=pd.Index(list(hypotheses), dtype=object))
+
+
+def _checked_rows(L: Any, names: list[str]) -> Float:
+    """Return L as (m, p) numbers."""
+    if isinstance(L, Mapping):
+        L = pd.Series(dict(L), dtype=float)
+    if isinstance(L, pd.Series):
+        L = L.to_frame().T
+    if isinstance(L, pd.DataFrame):
+        unknown = [str(name) for name in L.columns if name not in names]
+        if unknown:
+            raise DataError(
+                f"the contrast names '{unknown[0]}', which is no coefficient"
+                f"{did_you_mean(unknown[0], names)}; they are {listing(names)}"
+            )
+        L = L.reindex(columns=names, fill_value=0.0)
+    try:
+        rows = np.atleast_2d(np.asarray(L, dtype=float))
+    except (TypeError, ValueError):
+        raise DataError("the contrast must be numbers, (p,) or (m, p)") from None
+    if rows.ndim != 2 or rows.shape[1] != len(names) or not np.isfinite(rows).all():
+        raise DataError(
+            f"the contrast must have {len(names)} finite numbers a row, one for each of "
+            f"{listing(names)}; found an array of shape {rows.shape}"
+        )
+    if not rows.any(axis=1).all():
+        raise DataError("the contrast has a row of zeros, which tests nothing")
+    return rows
