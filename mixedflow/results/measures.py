@@ -1,4 +1,4 @@
-"""What a fit says of itself in one number: AICc, R2, intraclass correlations; what it could do without.
+"""What a fit says of itself in one number: AICc, R2, correlations; intervals; what it could lack.
 
 Stands at "Shares of variance" in ``docs/algorithm.md``.
 """
@@ -15,6 +15,7 @@ from mixedflow.results.tabulating import pd
 
 if TYPE_CHECKING:
     from mixedflow.results.fit_result import FitResult
+    from mixedflow.results.profiling import IntervalMethod
 
 
 class Measures:
@@ -57,6 +58,32 @@ class Measures:
         labels = [term.label for term in fit.encoder.terms]
         values = [one / whole for one in shares.random]
         return pd.Series(values, index=pd.Index(labels, name="group", dtype=object), name="icc")
+
+    def confint(self, level: float = 0.95, method: IntervalMethod = "profile") -> pd.DataFrame:
+        """Return intervals of SDs, correlations, sigma and fixed effects.
+
+        Parameters
+        ----------
+        level : of confidence
+        method : ``"profile"``, by the ML likelihood as lme4 (a REML fit is fitted again by ML, on its
+            sums); ``"wald"``, estimate +- z se of the fixed effects alone
+
+        Returns
+        -------
+        DataFrame
+            ``estimate``, ``lower``, ``upper``, ``note``; by ``sd_x|g``, ``cor_x.(Intercept)|g``,
+            ``sigma`` and coefficient. An SD whose profile never falls enough goes down to 0, a
+            correlation to +-1; NaN where a profile cannot be followed, as ``note`` says
+
+        Raises
+        ------
+        UnsupportedError
+            of profiles: for residual structures, structures of G but us and diag, and fits on the
+            boundary.
+        """
+        from mixedflow.results.profiling import confint
+
+        return confint(cast("FitResult", self), level, method)
 
     def drop_random(self) -> pd.DataFrame:
         """Return the likelihood-ratio tests of the random terms, each smaller model on these sums.

@@ -40,5 +40,8 @@ cat(toJSON(list(
   penicillin_drops = as.list(drops),
   penicillin_icc = components[1:2] / sum(components),
   profile_sleepstudy = profiles(ml[[1]]),
+  profile_sleep_unb = profiles(fitted(slopes, within(read("sleep_unb"), Subject <- factor(Subject)), FALSE)),
+  profile_two_terms = profiles(fitted(Reaction ~ Days + (Days || Subject), sleep, FALSE)),
+  profile_dyestuff = profiles(fitted(Yield ~ 1 + (1 | Batch), read("Dyestuff"), FALSE)),
   profile_penicillin = profiles(fitted(diameter ~ 1 + (1 | plate) + (1 | sample), penicillin, FALSE))
 ), digits = NA, na = "null", auto_unbox = TRUE, pretty = TRUE), "\n")

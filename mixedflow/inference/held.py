@@ -1,0 +1,150 @@
+"""Coordinates of the variance parameters in which an SD or a correlation can be held.
+
+Stands at "Profile intervals" in ``docs/algorithm.md``. With the column in question first, F of
+G = F F' has its SD in the corner; of two columns, F = [[a, 0], [r b, sqrt(1 - r^2) b]] has their
+correlation r as an entry. Whatever the others are, G stays a covariance matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixedflow.covariance.base import psd_factor
+from mixedflow.design.types import Float
+from mixedflow.equations.system import ModelSystem
+from mixedflow.estimation.parameters import VarianceParameters, term_structures
+
+DIFFERENCE = 1e-6
+"""Half the distance of two points that a slope of coordinates is taken from, relative to their size."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPart:
+    """A term's G, or sigma, with one of its numbers held.
+
+    Attributes
+    ----------
+    free : (k,) the other coordinates at the estimates
+    values : value and free coordinates to the term's theta, or to [phi]
+    """
+
+    free: Float
+    values: Callable[[float, Float], Float]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldVariance:
+    """All variance parameters but one held number.
+
+    Attributes
+    ----------
+    part : what the held number belongs to
+    places : where the part's parameters stand in the vector
+    at : the vector at the estimates
+    """
+
+    part: HeldPart
+    places: slice
+    at: Float
+
+    @property
+    def start(self) -> Float:
+        """Free coordinates at the estimates: those of the part, then all other parameters."""
+        return np.concatenate([self.part.free, np.delete(self.at, self.places)])
+
+    def vector(self, value: float, free: Float) -> Float:
+        """Return the parameters at a held value."""
+        k = len(self.part.free)
+        out = np.empty_like(self.at)
+        others = np.ones(len(out), dtype=bool)
+        others[self.places] = False
+        out[self.places] = self.part.values(value, free[:k])
+        out[others] = free[k:]
+        return out
+
+    def slope(self, value: float, free: Float, score: Float) -> Float:
+        """Return dl/dfree from dl/dvector."""
+        k = len(self.part.free)
+        mine = free[:k]
+        size = max(1e-300, float(np.abs(mine).max(initial=0.0)))
+        out = np.empty(k)
+        for i in range(k):
+            h = DIFFERENCE * max(abs(mine[i]), 0.1 * size)
+            step = np.zeros(k)
+            step[i] = h
+            up, down = (self.part.values(value, mine + s * step) for s in (1.0, -1.0))
+            out[i] = score[self.places] @ (up - down) / (2.0 * h)
+        return np.concatenate([out, np.delete(score, self.places)])
+
+
+def held_sigma(system: ModelSystem, params: VarianceParameters) -> HeldVariance:
+    """Return the coordinates with sigma held."""
+    at = params.vector()
+    scale = system.fixed_scale.y_scale
+
+    def values(value: float, _: Float) -> Float:
+        return np.array([2.0 * np.log(value / scale)])
+
+    return HeldVariance(HeldPart(np.empty(0), values), slice(len(at) - 1, len(at)), at)
+
+
+def held_component(
+    system: ModelSystem, params: VarianceParameters, term: int, columns: tuple[int, ...]
+) -> HeldVariance:
+    """Return the coordinates with the SD of a column of a term held, or the correlation of two.
+
+    Parameters
+    ----------
+    system, params : the sums, and the estimates
+    term : an unstructured or diagonal one
+    columns : one for its SD, two for their correlation
+    """
+    dim, structure = system.dims[term], term_structures(system)[term]
+    M, norms = _directions(_units(system, term), columns)
+    inverse, scale = np.linalg.inv(M), system.fixed_scale.y_scale * norms[0]
+    F = psd_factor(M @ structure.matrix(params.theta[term], dim) @ M.T)
+    entries = np.tri(dim, dtype=bool) if structure.correlated else np.eye(dim, dtype=bool)
+    entries[(0, 0) if len(columns) == 1 else (1, 0)] = False
+    if len(columns) == 2:
+        F[1, 1] = np.hypot(F[1, 0], F[1, 1])
+
+    def values(value: float, free: Float) -> Float:
+        L = np.zeros((dim, dim))
+        L[entries] = free
+        if len(columns) == 1:
+            L[0, 0] = value / scale
+        else:
+            L[1, :2] = L[1, 1] * np.array([value, np.sqrt(1.0 - value * value)])
+        half = inverse @ L
+        return structure.start(half @ half.T)
+
+    first = sum(len(part) for part in params.theta[:term])
+    places = slice(first, first + len(params.theta[term]))
+    return HeldVariance(HeldPart(F[entries], values), places, params.vector())
+
+
+def _directions(units: Float, columns: tuple[int, ...]) -> tuple[Float, Float]:
+    """Return M, (q, q), and norms: the user's columns in those of the equations, of length 1, first.
+
+    The other rows are columns of the equations, which are of a size and hardly depend on each other.
+    """
+    rows = units[list(columns)]
+    norms = np.linalg.norm(rows, axis=1)
+    rows = rows / norms[:, None]
+    left, reduced = list(range(units.shape[0])), rows.copy()
+    for k in range(len(columns)):
+        pivot = left.pop(int(np.argmax(np.abs(reduced[k, left]))))
+        ratio = reduced[k + 1 :, pivot] / reduced[k, pivot]
+        reduced[k + 1 :] -= np.outer(ratio, reduced[k])
+    return np.vstack([rows, np.eye(units.shape[0])[left]]), norms
+
+
+def _units(system: ModelSystem, term: int) -> Float:
+    for factor in system.factors:
+        for own, where in zip(factor.terms, factor.slices, strict=True):
+            if own == term:
+                return factor.units[where, where]
+    raise AssertionError(term)
