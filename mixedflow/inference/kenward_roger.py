@@ -175,10 +175,13 @@ def _dense(system: ModelSystem, F: Sequence[Float], precision: float) -> _Produc
         )
     stops = np.cumsum(sizes)
     at = [slice(int(b) - a, int(b)) for a, b in zip(sizes, stops, strict=True)]
-    K, Kx, root = _whole(system, F, at)
-    K, Kx = precision * K, precision * Kx
-    H = root @ np.linalg.solve(np.eye(len(K)) + root.T @ K @ root, root.T)
-    A, B = K - K @ H @ K, Kx - K @ (H @ Kx)
+    K, Kx = (precision * part for part in _whole(system, at))
+    KF = _times_factors(K, F, at)
+    M = _times_factors(KF.T, F, at)
+    M[np.diag_indices(len(M))] += 1.0
+    FKx = _times_factors(Kx.T, F, at).T
+    solved = np.linalg.solve(M, np.column_stack([KF.T, FKx]))
+    A, B = K - KF @ solved[:, : len(K)], Kx - KF @ solved[:, len(K) :]
     shapes = [(factor.n_levels, factor.dim) for factor in system.factors]
     pairs = [(f, g) for f in range(len(at)) for g in range(len(at))]
     return _Products(
@@ -187,24 +190,30 @@ def _dense(system: ModelSystem, F: Sequence[Float], precision: float) -> _Produc
     )
 
 
-def _whole(
-    system: ModelSystem, F: Sequence[Float], at: Sequence[slice]
-) -> tuple[Float, Float, Float]:
-    """Return Z'BZ, Z'BX and the factor of the whole G, in the columns of the equations."""
-    K, root = np.zeros((at[-1].stop, at[-1].stop)), np.zeros((at[-1].stop, at[-1].stop))
+def _times_factors(matrix: Float, F: Sequence[Float], at: Sequence[slice]) -> Float:
+    """Return the matrix, (m, N), times the block-diagonal matrix of F over all levels."""
+    parts = [
+        (matrix[:, where].reshape(len(matrix), -1, len(own)) @ own).reshape(len(matrix), -1)
+        for own, where in zip(F, at, strict=True)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _whole(system: ModelSystem, at: Sequence[slice]) -> tuple[Float, Float]:
+    """Return Z'BZ and Z'BX in the columns of the equations."""
+    K = np.zeros((at[-1].stop, at[-1].stop))
     Kx = np.zeros((len(K), system.p))
     for f, factor in enumerate(system.factors):
         levels = np.arange(factor.n_levels)
         own = factor.basis.T @ factor.ZtBZ @ factor.basis
         K[at[f], at[f]] = _spread(levels, levels, own, (factor, factor))
-        root[at[f], at[f]] = np.kron(np.eye(len(levels)), F[f])
         Kx[at[f]] = (factor.basis.T @ factor.ZtBX).reshape(-1, system.p)
     for (f, g), pair in system.pairs.items():
         both = system.factors[f], system.factors[g]
         values = both[0].basis.T @ pair.ZtBZ @ both[1].basis
         K[at[f], at[g]] = _spread(pair.rows, pair.cols, values, both)
         K[at[g], at[f]] = K[at[f], at[g]].T
-    return K, Kx, root
+    return K, Kx
 
 
 def _spread(
