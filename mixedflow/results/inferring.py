@@ -198,8 +198,8 @@ def _checked_rows(L: Any, names: list[str]) -> Float:
         unknown = [str(name) for name in L.columns if name not in names]
         if unknown:
             raise DataError(
-                f"the contrast names '{unknown[0]}', which is no coefficient"
-                f"{did_you_mean(unknown[0], names)}; they are {listing(names)}"
+                f"the contrast names '{unknown[0]}', which is no coefficient; they are "
+                f"{listing(names)}{did_you_mean(unknown[0], names)}"
             )
         L = L.reindex(columns=names, fill_value=0.0)
     try:

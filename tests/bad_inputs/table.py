@@ -12,6 +12,7 @@ from bad_inputs.config_cases import CONFIGS
 from bad_inputs.data_cases import DATA
 from bad_inputs.file_cases import DATA_FILES
 from bad_inputs.formula_cases import FORMULAS
+from bad_inputs.inference_cases import INFERENCES
 from bad_inputs.output_cases import OUTPUTS
 from bad_inputs.residual_cases import RESIDUALS
 from bad_inputs.stored_cases import STORED_FILES
@@ -23,6 +24,7 @@ SECTIONS: dict[str, Sequence[Case]] = {
     **COMMAND_LINES,
     **FORMULAS,
     **RESIDUALS,
+    **INFERENCES,
     **DATA_FILES,
     **DATA,
     **STORED_FILES,
