@@ -2,7 +2,8 @@
 
 Stands at "Profile intervals" in ``docs/algorithm.md``. With the column in question first, F of
 G = F F' has its SD in the corner; of two columns, F = [[a, 0], [r b, sqrt(1 - r^2) b]] has their
-correlation r as an entry. Whatever the others are, G stays a covariance matrix.
+correlation r as an entry; a and b by their logs, for negative ones would turn its sign. Whatever the
+others are, G stays a covariance matrix.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ from mixedflow.design.types import Float
 from mixedflow.equations.system import ModelSystem
 from mixedflow.estimation.parameters import VarianceParameters, term_structures
 
+VANISHING = 4.0
+"""Log of how much smaller an SD is that is nearly zero."""
+
+FARTHEST = 12.0
+"""Largest |log SD| in the units of the equations that a search may try."""
+
 DIFFERENCE = 1e-6
 """Half the distance of two points that a slope of coordinates is taken from, relative to their size."""
 
@@ -29,10 +36,12 @@ class HeldPart:
     ----------
     free : (k,) the other coordinates at the estimates
     values : value and free coordinates to the term's theta, or to [phi]
+    logs : which free coordinates are logs of SDs, at whose vanishing a second maximum may lie
     """
 
     free: Float
     values: Callable[[float, Float], Float]
+    logs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,15 @@ class HeldVariance:
     def start(self) -> Float:
         """Free coordinates at the estimates: those of the part, then all other parameters."""
         return np.concatenate([self.part.free, np.delete(self.at, self.places)])
+
+    @property
+    def vanishing(self) -> tuple[Float, ...]:
+        """Free coordinates with one of the SDs that are there by their logs nearly zero."""
+        out = []
+        for place in self.part.logs:
+            out.append(self.start)
+            out[-1][place] -= VANISHING
+        return tuple(out)
 
     def vector(self, value: float, free: Float) -> Float:
         """Return the parameters at a held value."""
@@ -110,6 +128,7 @@ def held_component(
     entries[(0, 0) if len(columns) == 1 else (1, 0)] = False
     if len(columns) == 2:
         F[1, 1] = np.hypot(F[1, 0], F[1, 1])
+        F[[0, 1], [0, 1]] = np.log(F[[0, 1], [0, 1]])
 
     def values(value: float, free: Float) -> Float:
         L = np.zeros((dim, dim))
@@ -117,13 +136,15 @@ def held_component(
         if len(columns) == 1:
             L[0, 0] = value / scale
         else:
-            L[1, :2] = L[1, 1] * np.array([value, np.sqrt(1.0 - value * value)])
+            L[0, 0], b = np.exp(np.clip(L[[0, 1], [0, 1]], -FARTHEST, FARTHEST))
+            L[1, :2] = b * value, b * np.sqrt(1.0 - value * value)
         half = inverse @ L
         return structure.start(half @ half.T)
 
     first = sum(len(part) for part in params.theta[:term])
     places = slice(first, first + len(params.theta[term]))
-    return HeldVariance(HeldPart(F[entries], values), places, params.vector())
+    logs = (0, 1) if len(columns) == 2 else ()
+    return HeldVariance(HeldPart(F[entries], values, logs), places, params.vector())
 
 
 def _directions(units: Float, columns: tuple[int, ...]) -> tuple[Float, Float]:

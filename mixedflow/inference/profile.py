@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,9 @@ PRECISION = 1e-6
 
 LEFT = 1e-5
 """Twice the log-likelihood that a maximum may have left to gain: g'H^-1g."""
+
+STEEPNESS = 3e-6
+"""Slope at which BFGS stops; where an SD runs to zero by its log, it is what is left to gain."""
 
 NOT_FOLLOWED = "the likelihood could not be maximised along the profile of {name} at {value:.6g}"
 
@@ -100,7 +104,8 @@ def _side(zeta: Callable[[float], float], search: Search, sign: float, z: float)
 class VarianceProfile:
     """Deviance of a held SD, correlation or sigma, maximised by BFGS over the rest and beta.
 
-    Each maximum is looked for from the nearest one that is known.
+    Each maximum is looked for from the estimates and from the nearest one that is known: where an SD
+    can vanish there are two.
     """
 
     def __init__(self, problem: Problem, params: VarianceParameters, held: HeldVariance) -> None:
@@ -113,26 +118,31 @@ class VarianceProfile:
 
     def __call__(self, value: float, name: str = "a variance") -> float:
         """Return the deviance at a value."""
-        free, curvature = self.held.start, np.eye(len(self.sizes))
+        start = self.held.start
+        if not len(start):
+            return self._at(value, start)[0]
+        starts = [(one, np.eye(len(start))) for one in (start, *self.held.vanishing)]
         if self.known:
-            _, free, curvature = min(self.known, key=lambda one: abs(one[0] - value))
-        if not len(free):
-            return self._at(value, free)[0]
-        from scipy.optimize import minimize
-
-        found = minimize(
-            lambda x: self._at(value, x * self.sizes),
-            free / self.sizes,
-            jac=True,
-            method="BFGS",
-            options={"gtol": 1e-4, "maxiter": 200, "hess_inv0": curvature},
-        )
+            starts.append(min(self.known, key=lambda one: abs(one[0] - value))[1:])
+        found = min((self._climbed(value, *one) for one in starts), key=lambda one: one.fun)
         if not found.jac @ found.hess_inv @ found.jac < LEFT:
             raise FitError(NOT_FOLLOWED.format(name=name, value=value))
         inverse = 0.5 * (found.hess_inv + found.hess_inv.T)
         if np.linalg.eigvalsh(inverse)[0] > 0:
             self.known.append((value, found.x * self.sizes, inverse))
         return float(found.fun)
+
+    def _climbed(self, value: float, free: Float, curvature: Float) -> Any:
+        """Return what BFGS finds from a start, in scaled coordinates."""
+        from scipy.optimize import minimize
+
+        return minimize(
+            lambda x: self._at(value, x * self.sizes),
+            free / self.sizes,
+            jac=True,
+            method="BFGS",
+            options={"gtol": STEEPNESS, "maxiter": 200, "hess_inv0": curvature},
+        )
 
     def _at(self, value: float, free: Float) -> tuple[float, Float]:
         """Return deviance and its slope in scaled coordinates."""

@@ -5,7 +5,7 @@ suppressMessages(library(jsonlite))
 
 tight <- lmerControl(optimizer = "bobyqa", optCtrl = list(rhobeg = 0.05, rhoend = 1e-10, maxfun = 1e5),
                      check.conv.grad = "ignore")
-read <- function(name) read.csv(file.path("data", paste0(name, ".csv")), stringsAsFactors = TRUE)
+read <- function(name) read.csv(Sys.glob(file.path("data", paste0(name, ".csv*"))), stringsAsFactors = TRUE)
 sleep <- read("sleepstudy"); penicillin <- read("Penicillin")
 sleep$Subject <- factor(sleep$Subject)
 fitted <- function(formula, data, REML) lmer(formula, data, REML = REML, control = tight)
@@ -31,7 +31,7 @@ components <- as.data.frame(VarCorr(crossed))$vcov
 X <- model.matrix(~ Days, sleep)
 profiles <- function(m) {
   found <- confint(m, method = "profile", quiet = TRUE)
-  lapply(split(found, rownames(found)), as.numeric)
+  sapply(rownames(found), function(name) as.numeric(found[name, ]), simplify = FALSE)
 }
 cat(toJSON(list(
   ml = table(as.data.frame(anova(ml[[1]], ml[[2]], ml[[3]]))),

@@ -12,6 +12,9 @@ from scipy.optimize import minimize
 
 import mixedflow as mf
 from mixedflow.errors import ConfigError, FitError, UnsupportedError
+from mixedflow.estimation.fit import term_covariances
+from mixedflow.estimation.problems import exact_problem
+from mixedflow.inference.held import held_component
 from mixedflow.inference.profile import Search, VarianceProfile, profile_interval
 
 LME4 = json.loads((REFERENCES / "measures.json").read_text())
@@ -70,6 +73,31 @@ def dense_deviance(y: np.ndarray, X: np.ndarray, like: tuple, sd: float, sigma: 
     inverse = np.linalg.inv(V)
     e = y - X @ np.linalg.solve(X.T @ inverse @ X, X.T @ inverse @ y) if X.size else y
     return len(y) * np.log(2 * np.pi) + np.linalg.slogdet(V)[1] + e @ inverse @ e
+
+
+@pytest.mark.parametrize("columns", [(0,), (1,), (2,), (0, 1), (1, 0), (2, 0), (1, 2)])
+@pytest.mark.parametrize("structure", ["us", "diag"])
+def test_what_is_held_has_its_value_wherever_the_others_are(columns, structure):
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame(rng.normal(50.0, 3.0, size=(200, 2)), columns=["a", "b"])
+    frame["g"] = np.arange(200) % 20
+    frame["y"] = 100.0 * (rng.normal(size=(20, 1)) @ [[1.0]])[frame["g"], 0] + frame["a"]
+    frame["y"] += rng.normal(size=20)[frame["g"]] * frame["b"] + 40.0 * rng.normal(size=200)
+    if structure == "diag" and len(columns) == 2:
+        return
+    fit = mf.fit(f"y ~ 1 + {structure}(1 + a + b | g)", frame)
+    problem = exact_problem(fit.crossproducts, fit.encoder.terms, reml=False)
+    params = fit.estimates.params
+    held = held_component(problem.system, params, 0, columns)
+    value = 12.0 if len(columns) == 1 else -0.6
+    for _ in range(4):
+        free = held.start + rng.normal(size=len(held.start))
+        changed = params.with_vector(held.vector(value, free))
+        at = problem.evaluate_at(changed)
+        G = term_covariances(at)[0]
+        i, j = columns[0], columns[-1]
+        size = np.sqrt(G[i, i]) if i == j else G[i, j] / np.sqrt(G[i, i] * G[j, j])
+        np.testing.assert_allclose(size, value, rtol=1e-6)
 
 
 @pytest.mark.parametrize("weights", [None, "w"])
@@ -167,3 +195,38 @@ def test_a_likelihood_without_end_has_no_interval():
     ends = profile_interval(lambda v: v * v, Search(0.0, 1.0, lowest=-1.0), 0.0, 1.96)
     assert ends[0] == -np.inf
     assert ends[1] == pytest.approx(1.96, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("formula", "data"),
+    [
+        ("MathAch ~ SES * MEANSES + (SES | School)", "MathAchieve"),
+        ("distance ~ age + (age | Subject)", "Orthodont"),
+    ],
+)
+def test_profiles_of_a_weak_slope_are_of_the_highest_maximum(formula, data):
+    """Searched without slopes, from many starts: an SD that can vanish makes a second maximum."""
+    fit = mf.fit(formula, data_frame(data), reml=False)
+    problem = exact_problem(fit.crossproducts, fit.encoder.terms, reml=False)
+    table = fit.confint().iloc[[1, 2]]
+    options = {"maxiter": 4000, "maxfev": 4000, "xatol": 1e-7, "fatol": 1e-8}
+    for columns, (_, row) in zip([(0, 1), (1,)], table.iterrows(), strict=True):
+        held = held_component(problem.system, fit.estimates.params, 0, columns)
+        profile = VarianceProfile(problem, fit.estimates.params, held)
+        for end in ("lower", "upper"):
+            value = float(np.clip(row[end], -0.999, 0.999)) if len(columns) == 2 else row[end]
+            starts = [held.start, *held.vanishing, held.start + 0.7, held.start - 0.7]
+            found = min(
+                minimize(
+                    lambda x, v=value, p=profile: p._at(v, x)[0],
+                    x,
+                    method="Nelder-Mead",
+                    options=options,
+                ).fun
+                for x in starts
+            )
+            rise = found - fit.deviance
+            if value == row[end]:
+                assert rise == pytest.approx(Z2, abs=1e-3)
+            else:
+                assert rise < Z2
