@@ -121,7 +121,7 @@ def fit_messages(estimates: Estimates, sums: CrossProducts) -> tuple[str, ...]:
         last = estimates.trace[-1]
         out.append(
             f"not converged after {last.iteration} iterations of {estimates.method}: the estimates "
-            "are not the optimum; raise max_iter or use method 'auto'"
+            f"are not the optimum; {_advice(estimates.method)}"
         )
     out += [
         f"the residual parameter '{name}' is at the limit of what double precision can tell: {meaning}"
@@ -130,6 +130,15 @@ def fit_messages(estimates: Estimates, sums: CrossProducts) -> tuple[str, ...]:
     if estimates.monte_carlo is not None:
         out += _chance_messages(estimates.monte_carlo)
     return tuple(out)
+
+
+def _advice(method: str) -> str:
+    """Return what to try where a method did not converge."""
+    if method != "auto":
+        return "raise max_iter or use method 'auto'"
+    return (
+        "raise max_iter, or fit a simpler structure: the likelihood may be flat or have no maximum"
+    )
 
 
 def _chance_messages(chance: MonteCarloError) -> list[str]:
