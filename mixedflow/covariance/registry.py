@@ -83,11 +83,6 @@ def structure_names() -> tuple[str, ...]:
     return _names(_REGISTERED, _OURS, _GROUP)
 
 
-def residual_names() -> tuple[str, ...]:
-    """Return the names of the structures of R, loading none that is ours."""
-    return _names(_RESIDUAL, _OURS_RESIDUAL, _GROUP_RESIDUAL)
-
-
 def get_structure(text: str) -> CovarianceStructure:
     """Return the structure of G of that name, with the argument that the text gives it: ``fa(2)``.
 

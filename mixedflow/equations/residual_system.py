@@ -47,21 +47,18 @@ class Meeting:
     ----------
     key : (M,) which key a row has
     target : (M,) which level, or pair of levels, it belongs to
-    matrix : (targets, M) of ones
-    place : (M,) where each row's one stands in ``matrix.data``
+    matrix : (targets, M), an entry for each row in its target; what the entries are does not matter
     """
 
     key: Int
     target: Int
     matrix: csr_array
-    place: Int
 
     def total(self, f: Float, stack: Float) -> Float:
         """Return sum over the rows of each target of f_key times the row's array."""
         from scipy.sparse import csr_array
 
-        weights = np.empty(len(self.key))
-        weights[self.place] = f[self.key]
+        weights = f[self.key[self.matrix.indices]]
         T = csr_array((weights, self.matrix.indices, self.matrix.indptr), shape=self.matrix.shape)
         flat = T @ stack.reshape(len(stack), -1)
         return np.asarray(flat).reshape(T.shape[0], *stack.shape[1:])
@@ -326,12 +323,10 @@ def _meeting(sizes: Sequence[int], target: Int, n_targets: int) -> Meeting:
     from scipy.sparse import csr_array
 
     key = np.repeat(np.arange(len(sizes)), sizes)
-    place = np.arange(len(target))
-    numbered = csr_array((place + 1.0, (target, place)), shape=(n_targets, len(target)))
-    numbered.sort_indices()
-    where = np.empty(len(target), dtype=np.int64)
-    where[numbered.indices] = np.arange(len(target))
-    return Meeting(key, target.astype(np.int64), numbered, where)
+    rows = np.arange(len(target))
+    matrix = csr_array((np.ones(len(target)), (target, rows)), shape=(n_targets, len(target)))
+    matrix.sort_indices()
+    return Meeting(key, target.astype(np.int64), matrix)
 
 
 def _right(part: KeyedSums, choice: ColumnChoice) -> Float:

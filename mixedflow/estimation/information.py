@@ -51,7 +51,7 @@ def information(evaluation: AnyEvaluation, found: AnyMoments) -> Information:
     return Information(
         score=of_theta,
         average=average,
-        hessian=average - _block_diagonal([*curvature, of_theta[-1:, None]]),
+        hessian=average - block_diagonal([*curvature, of_theta[-1:, None]]),
     )
 
 
@@ -81,12 +81,12 @@ def _matrix_scores(evaluation: AnyEvaluation, found: AnyMoments) -> list[Float]:
     return out
 
 
-def _block_diagonal(parts: list[Float]) -> Float:
-    size = sum(part.shape[0] for part in parts)
-    out = np.zeros((size, size))
-    start = 0
+def block_diagonal(parts: list[Float]) -> Float:
+    """Return the parts, of any shapes, down the diagonal of a matrix."""
+    rows, cols = (sum(part.shape[axis] for part in parts) for axis in (0, 1))
+    out = np.zeros((rows, cols))
+    row = col = 0
     for part in parts:
-        stop = start + part.shape[0]
-        out[start:stop, start:stop] = part
-        start = stop
+        out[row : row + part.shape[0], col : col + part.shape[1]] = part
+        row, col = row + part.shape[0], col + part.shape[1]
     return out

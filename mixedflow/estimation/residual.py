@@ -126,7 +126,10 @@ class ResidualProblem(Problem):
 
     def score(self, evaluation: Evaluation, found: Moments) -> Float:
         """Return dl/d[theta, psi, phi]."""
-        other = score(evaluation, found)
+        return self.with_psi(score(evaluation, found), evaluation, found)
+
+    def with_psi(self, other: Float, evaluation: Evaluation, found: Moments) -> Float:
+        """Return the score of [theta, phi] with psi's put between."""
         own = psi_score(self.residual, evaluation, found)
         return np.concatenate([other[:-1], own, other[-1:]])
 
@@ -199,7 +202,7 @@ def _widened(
     where = params.psi_places
     size = len(params.vector())
     others = np.r_[0 : where.start, size - 1]
-    whole = problem.score(evaluation, found)
+    whole = problem.with_psi(info.score, evaluation, found)
     if not (problem.last and problem.last[0].serve(params)):
         found_here = [_slope(problem, params, i) for i in range(where.start, where.stop)]
         problem.last[:] = [Differences(params, np.array(found_here))]

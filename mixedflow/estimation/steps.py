@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mixedflow.design.types import Float
 from mixedflow.equations.system import ModelSystem
 from mixedflow.estimation.evaluation import AnyEvaluation, AnyMoments, FreeEntry
-from mixedflow.estimation.information import Information
+from mixedflow.estimation.information import Information, block_diagonal
 from mixedflow.estimation.parameters import (
     VarianceParameters,
     check_residual_variance,
@@ -86,19 +86,7 @@ def _working_entries(evaluation: AnyEvaluation) -> tuple[list[FreeEntry], Float,
             index += [(f, where.start + int(a), where.start + int(b)) for a, b in at]
             blocks.append(P[:, at[:, 0], at[:, 1]].T)
             held.append(np.full(len(at), 0.0 if len(P) else 1.0))
-    free = _beside(blocks)
-    return index, free, np.concatenate([*held, np.empty(0)])
-
-
-def _beside(blocks: list[Float]) -> Float:
-    """Return the blocks down the diagonal of a matrix."""
-    rows, cols = (sum(block.shape[axis] for block in blocks) for axis in (0, 1))
-    out = np.zeros((rows, cols))
-    row = col = 0
-    for block in blocks:
-        out[row : row + block.shape[0], col : col + block.shape[1]] = block
-        row, col = row + block.shape[0], col + block.shape[1]
-    return out
+    return index, block_diagonal(blocks), np.concatenate([*held, np.empty(0)])
 
 
 def _solve_semidefinite(H: Float, h: Float) -> Float:
