@@ -38,8 +38,7 @@ from mixedflow.inference.components import variance_components
 from mixedflow.inference.fixed import coefficient_table
 from mixedflow.inference.predict import effects_by_term, linear_predictor, random_predictor
 from mixedflow.results.chosen import chosen_levels
-from mixedflow.results.inferring import Inferring
-from mixedflow.results.measures import Measures
+from mixedflow.results.questions import Questions
 from mixedflow.results.rows import ResidualKind, fitted_rows, row_residuals
 from mixedflow.results.summary import render_summary
 from mixedflow.results.tabulating import pd
@@ -47,7 +46,7 @@ from mixedflow.results.variances import errors_table, residual_covariance, resid
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FitResult(Inferring, Measures):
+class FitResult(Questions):
     """A fitted linear mixed model.
 
     Attributes

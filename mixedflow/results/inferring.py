@@ -7,26 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from mixedflow.design.types import Float
 from mixedflow.errors import DataError, UnsupportedError, did_you_mean, listing
 from mixedflow.inference.hypotheses import DfMethod, FixedTests
-from mixedflow.inference.kenward_roger import adjusted_covariance
 from mixedflow.inference.marginal import type_three
-from mixedflow.inference.satterthwaite import observed_uncertainty
+from mixedflow.results.denominators import checked_method, fixed_tests
 from mixedflow.results.tabulating import pd
 
 if TYPE_CHECKING:
     from mixedflow.results.fit_result import FitResult
-
-NO_CURVATURE = (
-    "degrees of freedom stand in the exact slope of the likelihood, which the solver 'pcg' only "
-    "estimates; offered are ddf='residual' and 'asymptotic', and all others with a solver that "
-    "factorises: solver='auto', 'sparse', 'schur' or 'dense'"
-)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -118,61 +111,13 @@ class Inferring:
 
 
 def _inference(fit: FitResult, ddf: str, level: float) -> Inference:
-    method = _checked_method(ddf)
+    method = checked_method(ddf)
     if not 0.0 < level < 1.0:
         raise DataError(f"level={level!r} is not a confidence level; it lies between 0 and 1")
-    tests = _tests(fit, method)
+    tests = fixed_tests(fit, method)
     names = fit.coefficient_names
     table = _row_table(tests, np.eye(len(names)), level, names)
     return Inference(method, level, table, fit, tests)
-
-
-def _checked_method(ddf: str) -> DfMethod:
-    offered = get_args(DfMethod)
-    if ddf not in offered:
-        raise UnsupportedError(
-            f"ddf={ddf!r} is not offered; offered are {listing(offered)}"
-            f"{did_you_mean(str(ddf), offered)}"
-        )
-    return cast("DfMethod", ddf)
-
-
-def _tests(fit: FitResult, method: DfMethod) -> FixedTests:
-    estimates = fit.estimates
-    beta, vcov = estimates.beta, estimates.vcov
-    if method == "asymptotic":
-        return FixedTests(method, beta, vcov, vcov, float("inf"))
-    if method == "residual":
-        return FixedTests(method, beta, vcov, vcov, float(fit.nobs - len(beta)))
-    if fit.monte_carlo is not None:
-        raise UnsupportedError(NO_CURVATURE)
-    if method == "kenward-roger":
-        return _kenward_roger(fit)
-    uncertainty = observed_uncertainty(fit._problem(), estimates.params)
-    return FixedTests(method, beta, vcov, vcov, float("nan"), uncertainty)
-
-
-def _kenward_roger(fit: FitResult) -> FixedTests:
-    if not fit.reml:
-        raise UnsupportedError(
-            "ddf='kenward-roger' is for REML fits, and this one is by ML; offered are fit(..., "
-            "reml=True), and ddf='satterthwaite' for both"
-        )
-    if fit.crossproducts.info.residual is not None:
-        raise UnsupportedError(
-            f"ddf='kenward-roger' is for independent or weighted residuals, not for "
-            f"residual='{fit.spec.residual}'; offered is ddf='satterthwaite', for all structures"
-        )
-    estimates = fit.estimates
-    found = adjusted_covariance(fit._problem().evaluate_at(estimates.params))
-    return FixedTests(
-        "kenward-roger",
-        estimates.beta,
-        found.vcov,
-        estimates.vcov,
-        float("nan"),
-        found.uncertainty,
-    )
 
 
 def _row_table(tests: FixedTests, L: Float, level: float, names: list[str]) -> pd.DataFrame:

@@ -1,0 +1,72 @@
+"""Which degrees of freedom a fit can have, and what its tests rest on under each.
+
+Stands at "Degrees of freedom" in ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast, get_args
+
+from mixedflow.errors import UnsupportedError, did_you_mean, listing
+from mixedflow.inference.hypotheses import DfMethod, FixedTests
+from mixedflow.inference.kenward_roger import adjusted_covariance
+from mixedflow.inference.satterthwaite import observed_uncertainty
+
+if TYPE_CHECKING:
+    from mixedflow.results.fit_result import FitResult
+
+NO_CURVATURE = (
+    "degrees of freedom stand in the exact slope of the likelihood, which the solver 'pcg' only "
+    "estimates; offered are ddf='residual' and 'asymptotic', and all others with a solver that "
+    "factorises: solver='auto', 'sparse', 'schur' or 'dense'"
+)
+
+
+def checked_method(ddf: str) -> DfMethod:
+    """Return the method that a word names."""
+    offered = get_args(DfMethod)
+    if ddf not in offered:
+        raise UnsupportedError(
+            f"ddf={ddf!r} is not offered; offered are {listing(offered)}"
+            f"{did_you_mean(str(ddf), offered)}"
+        )
+    return cast("DfMethod", ddf)
+
+
+def fixed_tests(fit: FitResult, method: DfMethod) -> FixedTests:
+    """Return what tests of the fit's fixed effects rest on by a method."""
+    estimates = fit.estimates
+    beta, vcov = estimates.beta, estimates.vcov
+    if method == "asymptotic":
+        return FixedTests(method, beta, vcov, vcov, float("inf"))
+    if method == "residual":
+        return FixedTests(method, beta, vcov, vcov, float(fit.nobs - len(beta)))
+    if fit.monte_carlo is not None:
+        raise UnsupportedError(NO_CURVATURE)
+    if method == "kenward-roger":
+        return _kenward_roger(fit)
+    uncertainty = observed_uncertainty(fit._problem(), estimates.params)
+    return FixedTests(method, beta, vcov, vcov, float("nan"), uncertainty)
+
+
+def _kenward_roger(fit: FitResult) -> FixedTests:
+    if not fit.reml:
+        raise UnsupportedError(
+            "ddf='kenward-roger' is for REML fits, and this one is by ML; offered are fit(..., "
+            "reml=True), and ddf='satterthwaite' for both"
+        )
+    if fit.crossproducts.info.residual is not None:
+        raise UnsupportedError(
+            f"ddf='kenward-roger' is for independent or weighted residuals, not for "
+            f"residual='{fit.spec.residual}'; offered is ddf='satterthwaite', for all structures"
+        )
+    estimates = fit.estimates
+    found = adjusted_covariance(fit._problem().evaluate_at(estimates.params))
+    return FixedTests(
+        "kenward-roger",
+        estimates.beta,
+        found.vcov,
+        estimates.vcov,
+        float("nan"),
+        found.uncertainty,
+    )

@@ -1,0 +1,13 @@
+"""Whatever can be asked of a fit beyond its estimates, one class a subject.
+
+Stands at "Results" in ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from mixedflow.results.inferring import Inferring
+from mixedflow.results.measures import Measures
+
+
+class Questions(Inferring, Measures):
+    """What :class:`mixedflow.results.fit_result.FitResult` answers beside its estimates."""
