@@ -5,9 +5,10 @@ Stands at "Results" in ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+from mixedflow.results.blups import Blups
 from mixedflow.results.inferring import Inferring
 from mixedflow.results.measures import Measures
 
 
-class Questions(Inferring, Measures):
+class Questions(Blups, Inferring, Measures):
     """What :class:`mixedflow.results.fit_result.FitResult` answers beside its estimates."""

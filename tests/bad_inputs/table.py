@@ -14,6 +14,7 @@ from bad_inputs.file_cases import DATA_FILES
 from bad_inputs.formula_cases import FORMULAS
 from bad_inputs.inference_cases import INFERENCES
 from bad_inputs.output_cases import OUTPUTS
+from bad_inputs.prediction_cases import PREDICTIONS
 from bad_inputs.residual_cases import RESIDUALS
 from bad_inputs.stored_cases import STORED_FILES
 
@@ -25,6 +26,7 @@ SECTIONS: dict[str, Sequence[Case]] = {
     **FORMULAS,
     **RESIDUALS,
     **INFERENCES,
+    **PREDICTIONS,
     **DATA_FILES,
     **DATA,
     **STORED_FILES,
