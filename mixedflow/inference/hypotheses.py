@@ -78,9 +78,7 @@ class FixedTests:
         """Return l'b / se against t for every row of L, (m, p)."""
         estimate = L @ self.beta
         se = np.sqrt(np.einsum("mp,pq,mq->m", L, self.vcov, L))
-        df = np.full(len(L), self.common_df)
-        if self.uncertainty is not None:
-            df = row_df(L, self.plain, self.uncertainty)
+        df = self._row_df(L)
         statistic = estimate / np.where(se > 0, se, np.nan)
         half = t_quantile(0.5 + level / 2.0, df) * se
         p = 2.0 * t_below(-np.abs(statistic), df)
@@ -95,6 +93,11 @@ class FixedTests:
         scale, df = self._denominator(L)
         F = scale * wald / q
         return JointTest(q, df, F, f_above(F, q, df))
+
+    def _row_df(self, L: Float) -> Float:
+        if self.uncertainty is None:
+            return np.full(len(L), self.common_df)
+        return row_df(L, self.plain, self.uncertainty)
 
     def _denominator(self, L: Float) -> ScaledF:
         if self.uncertainty is None:
