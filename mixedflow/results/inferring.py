@@ -97,7 +97,9 @@ class Inference:
 class Inferring:
     """What :class:`mixedflow.results.fit_result.FitResult` offers of tests and intervals."""
 
-    def infer(self, ddf: str = "satterthwaite", *, level: float = 0.95) -> Inference:
+    def infer(
+        self, ddf: str = "satterthwaite", *, level: float = 0.95, vcov: str = "model"
+    ) -> Inference:
         """Return tests and intervals of the fixed effects.
 
         Parameters
@@ -106,15 +108,24 @@ class Inferring:
             or id, with the adjusted covariance; "residual", n - p; "asymptotic", the normal
             distribution
         level : of the confidence intervals, between 0 and 1
+        vcov : "model", (X'V^-1X)^-1; or one that holds whatever the covariance of a group's rows:
+            "CR0", "CR1" (times G / (G - 1)), bias-reduced "CR2", "CR3" (jackknife), for independent
+            groups, the levels of the outermost factor. ddf is then "satterthwaite" (Bell and
+            McCaffrey's, with Hotelling's F), "residual" or "asymptotic"
         """
-        return _inference(cast("FitResult", self), ddf, level)
+        return _inference(cast("FitResult", self), ddf, level, vcov)
 
 
-def _inference(fit: FitResult, ddf: str, level: float) -> Inference:
+def _inference(fit: FitResult, ddf: str, level: float, vcov: str) -> Inference:
     method = checked_method(ddf)
     if not 0.0 < level < 1.0:
         raise DataError(f"level={level!r} is not a confidence level; it lies between 0 and 1")
-    tests = fixed_tests(fit, method)
+    if vcov == "model":
+        tests = fixed_tests(fit, method)
+    else:
+        from mixedflow.results.robust import robust_tests
+
+        tests = robust_tests(fit, method, vcov)
     names = fit.coefficient_names
     table = _row_table(tests, np.eye(len(names)), level, names)
     return Inference(method, level, table, fit, tests)
