@@ -85,9 +85,11 @@ class FixedTests:
         return RowTests(estimate, se, df, statistic, p, estimate - half, estimate + half)
 
     def joint(self, L: Float) -> JointTest:
-        """Return F of the rows of L, (m, p), those that depend on others left out."""
+        """Return F of the rows of L, (m, p), those that depend on others left out; NaN of none."""
         L = independent_rows(L)
         q = len(L)
+        if not q:
+            return JointTest(0, float("nan"), float("nan"), float("nan"))
         estimate = L @ self.beta
         wald = float(estimate @ np.linalg.solve(L @ self.vcov @ L.T, estimate))
         scale, df = self._denominator(L)

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mixedflow.design.types import Float
-from mixedflow.errors import DataError, UnsupportedError, did_you_mean, listing
+from mixedflow.errors import DataError, did_you_mean, listing
 from mixedflow.inference.hypotheses import DfMethod, FixedTests
-from mixedflow.inference.marginal import type_three
 from mixedflow.results.denominators import checked_method, fixed_tests
 from mixedflow.results.tabulating import pd
 
@@ -67,27 +66,18 @@ class Inference:
     def anova(self, type: int | str = 3) -> pd.DataFrame:  # noqa: A002 - the field's own word
         """Return F tests by term: num_df, den_df, F, p.
 
-        Type III hypotheses are about means over the levels of the other factors with equal
-        weights, and do not depend on the contrasts that the factors are coded by.
+        Type I tests each term after those before it; type II after all that do not contain it.
+        Type III is about means over the levels of the other factors with equal weights, whatever
+        contrasts code them; of cells without rows what can be estimated is left of it, as in
+        lmerTest and SAS. A term whose columns are all aliased has num_df 0.
 
         Parameters
         ----------
-        type : 3
-
-        Raises
-        ------
-        UnsupportedError
-            for other types, and where a hypothesis needs an aliased column.
+        type : 1, 2 or 3; or "I", "II", "III"
         """
-        if str(type).upper() not in ("3", "III"):
-            raise UnsupportedError(
-                f"anova(type={type!r}) is not offered; offered is type=3, and contrast(L) tests any "
-                "other hypothesis"
-            )
-        fit = self._fit
-        part, learned = fit.spec.parsed.fixed, fit.schema.learned
-        found = type_three(part, learned, fit.estimates.kept)
-        return _joint_table(self._tests, {term.label: term.L for term in found})
+        from mixedflow.results.term_tests import anova_hypotheses
+
+        return _joint_table(self._tests, anova_hypotheses(self._fit, type))
 
     def __repr__(self) -> str:
         """Return one line."""

@@ -72,12 +72,12 @@ INFERENCE = [
     ),
     asked(
         "type of hypotheses",
-        "fit.infer().anova(type=2)",
+        "fit.infer().anova(type=4)",
         UnsupportedError,
-        "anova(type=2)",
-        "type=3",
+        "anova(type=4)",
+        "type=1, 2 and 3",
         "contrast(L)",
-        of=lambda fit: fit.infer("residual").anova(type=2),
+        of=lambda fit: fit.infer("residual").anova(type=4),
     ),
     asked(
         "contrast of another length",
