@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixedflow.config.inference import InferConfig
 from mixedflow.config.models import Config, DataConfig, ModelConfig, parse_memory
 from mixedflow.errors import ConfigError, MixedflowError
 
@@ -139,6 +140,16 @@ class WorkflowPlan:
         """Return the models whose random effects are in one place, as residuals need them."""
         return [name for name, model in self.config.models.items() if not model.sharded]
 
+    @property
+    def inferred(self) -> list[str]:
+        """Return the models of which tests and intervals are asked."""
+        return [name for name, model in self.config.models.items() if model.infer is not None]
+
+    def infer_options(self, name: str) -> str:
+        """Return the options of ``mixedflow infer`` for a model."""
+        asked = self.config.models[name].infer
+        return "" if asked is None else shlex.join(_infer_options(asked))
+
     def fit_source(self, name: str) -> str:
         """Return the folder that a model is fitted from: its design's, or prepared rows for shards."""
         model = self.config.models[name]
@@ -235,6 +246,23 @@ def _level_options(data: DataConfig) -> list[str]:
         f"--levels={column}={json.dumps(list(levels), ensure_ascii=False)}"
         for column, levels in sorted(data.levels.items())
     ]
+
+
+def _infer_options(asked: InferConfig) -> list[str]:
+    """Return the options that say what is asked of a fit."""
+    content = asked.model_dump(mode="json")
+    options = [f"--{key}={content[key]}" for key in ("ddf", "level", "anova")]
+    options += [f"--contrast={name}={_flow(L)}" for name, L in content["contrasts"].items()]
+    if asked.intervals is not None:
+        options.append(f"--intervals={asked.intervals.method}")
+    if asked.random_tests:
+        options.append("--random-tests")
+    return options
+
+
+def _flow(value: object) -> str:
+    """Return a value as YAML in one line."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _given(options: Mapping[str, object]) -> list[str]:

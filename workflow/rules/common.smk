@@ -62,6 +62,10 @@ def fit_options(wildcards):
     return PLAN.fit_options(wildcards.model)
 
 
+def infer_options(wildcards):
+    return PLAN.infer_options(wildcards.model)
+
+
 # Where the work runs changes no result and is not tracked either.
 def dask_options(wildcards, threads, resources):
     return PLAN.dask_options(threads, resources.mem_mb)
