@@ -8,7 +8,8 @@ from __future__ import annotations
 from mixedflow.results.blups import Blups
 from mixedflow.results.inferring import Inferring
 from mixedflow.results.measures import Measures
+from mixedflow.results.predicting import Predicting
 
 
-class Questions(Blups, Inferring, Measures):
+class Questions(Blups, Inferring, Measures, Predicting):
     """What :class:`mixedflow.results.fit_result.FitResult` answers beside its estimates."""

@@ -108,19 +108,9 @@ class ShardedFit(FitResult):
         _, at = chosen_levels(self.ranef_se, group, levels)
         return self.ranef_se[group].iloc[at]
 
-    def predict(
-        self, newdata: object, *, random: bool = True, allow_new_levels: bool = False
-    ) -> pd.Series:
-        """Return X beta + offset for new rows; with random effects it is not offered.
-
-        Raises
-        ------
-        UnsupportedError
-            unless ``random=False``.
-        """
-        if random:
-            _refuse("predict(newdata, random=True)", "predict(newdata, random=False)")
-        return super().predict(newdata, random=False, allow_new_levels=allow_new_levels)
+    def _check_random(self) -> None:
+        """Raise: random effects stay in shards."""
+        _refuse("predict(newdata, random=True)", "predict(newdata, random=False)")
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a folder, its random effects shard by shard; ``mixedflow.load`` reads it.
