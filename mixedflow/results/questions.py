@@ -9,7 +9,8 @@ from mixedflow.results.blups import Blups
 from mixedflow.results.inferring import Inferring
 from mixedflow.results.measures import Measures
 from mixedflow.results.predicting import Predicting
+from mixedflow.results.resampling import Resampling
 
 
-class Questions(Blups, Inferring, Measures, Predicting):
+class Questions(Blups, Inferring, Measures, Predicting, Resampling):
     """What :class:`mixedflow.results.fit_result.FitResult` answers beside its estimates."""
