@@ -21,7 +21,12 @@ from mixedflow.inference.denominators import (
 from mixedflow.linalg.aliasing import independent_columns
 from mixedflow.linalg.late import special
 
-DfMethod = Literal["satterthwaite", "kenward-roger", "residual", "asymptotic"]
+DfMethod = Literal[
+    "satterthwaite", "kenward-roger", "kenward-roger-linear", "residual", "asymptotic"
+]
+
+KENWARD_ROGER: tuple[DfMethod, ...] = ("kenward-roger", "kenward-roger-linear")
+"""Methods that adjust the covariance of beta-hat and scale F."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ class FixedTests:
     def _denominator(self, L: Float) -> ScaledF:
         if self.uncertainty is None:
             return ScaledF(1.0, self.common_df)
-        if self.method == "kenward-roger":
+        if self.method in KENWARD_ROGER:
             return kenward_roger_f(L, self.plain, self.uncertainty)
         return ScaledF(1.0, fai_cornelius_df(L, self.plain, self.uncertainty))
 

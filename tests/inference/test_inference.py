@@ -188,14 +188,16 @@ def test_a_fit_by_chance_has_no_slopes():
     assert np.isfinite(fit.infer("asymptotic").coef_table["p"]).all()
 
 
-def test_a_sharded_fit_has_satterthwaite(tmp_path):
+def test_a_sharded_fit_has_them_too(tmp_path):
     data = two_way()
     whole, parts = (mf.fit("y ~ a + x + (x | g)", data, sharded=k) for k in (False, True))
     np.testing.assert_allclose(
         parts.infer().coef_table["df"], whole.infer().coef_table["df"], rtol=1e-6
     )
-    with pytest.raises(UnsupportedError, match=r"sharded fit.*'satterthwaite'"):
-        parts.infer("kenward-roger")
+    for ddf in ("kenward-roger", "kenward-roger-linear"):
+        np.testing.assert_allclose(
+            parts.infer(ddf).coef_table, whole.infer(ddf).coef_table, rtol=1e-9
+        )
     parts.save(tmp_path / "fit")
     with pytest.raises(UnsupportedError, match=r"read from disk.*infer"):
         mf.load(tmp_path / "fit").infer()
