@@ -22,7 +22,12 @@ from mixedflow.linalg.aliasing import independent_columns
 from mixedflow.linalg.late import special
 
 DfMethod = Literal[
-    "satterthwaite", "kenward-roger", "kenward-roger-linear", "residual", "asymptotic"
+    "satterthwaite",
+    "kenward-roger",
+    "kenward-roger-linear",
+    "between-within",
+    "residual",
+    "asymptotic",
 ]
 
 KENWARD_ROGER: tuple[DfMethod, ...] = ("kenward-roger", "kenward-roger-linear")

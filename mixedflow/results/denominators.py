@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 NO_CURVATURE = (
     "degrees of freedom stand in the exact slope of the likelihood, which the solver 'pcg' only "
-    "estimates; offered are ddf='residual' and 'asymptotic', and all others with a solver that "
-    "factorises: solver='auto', 'sparse', 'schur' or 'dense'"
+    "estimates; offered are ddf='between-within', 'residual' and 'asymptotic', and all others with a "
+    "solver that factorises: solver='auto', 'sparse', 'schur' or 'dense'"
 )
 
 
@@ -43,6 +43,10 @@ def fixed_tests(fit: FitResult, method: DfMethod) -> FixedTests:
         return FixedTests(method, beta, vcov, vcov, float("inf"))
     if method == "residual":
         return FixedTests(method, beta, vcov, vcov, float(fit.nobs - len(beta)))
+    if method == "between-within":
+        from mixedflow.results.groupings import between_within
+
+        return between_within(fit)
     if fit.monte_carlo is not None:
         raise UnsupportedError(NO_CURVATURE)
     if method in KENWARD_ROGER:

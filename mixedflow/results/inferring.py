@@ -27,7 +27,7 @@ class Inference:
 
     Attributes
     ----------
-    ddf : "satterthwaite", "kenward-roger", "residual" or "asymptotic"
+    ddf : "satterthwaite", "kenward-roger", "between-within", "residual" or "asymptotic"
     level : of the confidence intervals
     coef_table : estimate, se, df, statistic, p, lower, upper of every coefficient
     """
@@ -95,8 +95,8 @@ class Inferring:
         Parameters
         ----------
         ddf : degrees of freedom: "satterthwaite"; "kenward-roger" for REML fits whose G is us, diag
-            or id, with the adjusted covariance; "residual", n - p; "asymptotic", the normal
-            distribution
+            or id, with the adjusted covariance; "between-within", by the level of nested groups that
+            a column varies at; "residual", n - p; "asymptotic", the normal distribution
         level : of the confidence intervals, between 0 and 1
         vcov : "model", (X'V^-1X)^-1; or one that holds whatever the covariance of a group's rows:
             "CR0", "CR1" (times G / (G - 1)), bias-reduced "CR2", "CR3" (jackknife), for independent

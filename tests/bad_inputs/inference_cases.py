@@ -72,6 +72,16 @@ INFERENCE = [
         formula="y ~ x + fixed(1 | g, [[1.0]])",
     ),
     asked(
+        "between-within of slopes alone",
+        "y ~ x + (0 + x | g), fit.infer('between-within')",
+        UnsupportedError,
+        "rows by 'g'",
+        "no intercept",
+        "'satterthwaite'",
+        of=lambda fit: fit.infer("between-within"),
+        formula="y ~ x + (0 + x | g)",
+    ),
+    asked(
         "type of hypotheses",
         "fit.infer().anova(type=4)",
         UnsupportedError,
