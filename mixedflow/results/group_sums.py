@@ -111,16 +111,16 @@ def level_grams(fit: FitResult, system: ModelSystem, f: int) -> tuple[Int, Float
     stored = part.factors[f]
     levels, groups = stored.levels, stored.groups
     if groups is None:
-        levels, groups = _groups_of_rows(fit, f)
+        levels, groups = groups_of_rows(fit, f)
     width = len(part.XtBX) + 1
     n_obs, grams = np.zeros(L, dtype=np.int64), np.zeros((L, width, width))
     n_obs[levels], grams[levels] = groups.n_obs, unpacked(groups.XYtBXY, width)
-    W = _choosing(system, info, width)
+    W = choosing(system, info, width)
     chosen: Float = W.T @ grams @ W
     return n_obs, chosen
 
 
-def _choosing(system: ModelSystem, info: DesignInfo, width: int) -> Float:
+def choosing(system: ModelSystem, info: DesignInfo, width: int) -> Float:
     """Return the map of stored [1? X y] to the columns of the equations, (width, p + 1)."""
     W = np.zeros((width, system.p + 1))
     W[system.kept + int(info.intercept is None), np.arange(system.p)] = 1.0
@@ -130,9 +130,10 @@ def _choosing(system: ModelSystem, info: DesignInfo, width: int) -> Float:
     return W
 
 
-def _groups_of_rows(fit: FitResult, f: int) -> tuple[Int, GroupSums]:
+def groups_of_rows(fit: FitResult, f: int) -> tuple[Int, GroupSums]:
     """Return the sums by group, by another reading of the rows."""
-    _check_rows(fit, f"condense(..., by_group='{fit.crossproducts.info.factors[f].name}')")
+    name = fit.crossproducts.info.factors[f].name
+    check_rows(fit, f", or of sums made by condense(..., by_group='{name}')")
     source: Any = fit.source
     names = fit.encoder.variables()
     total = None
@@ -146,11 +147,18 @@ def _groups_of_rows(fit: FitResult, f: int) -> tuple[Int, GroupSums]:
     return stored.levels, stored.groups
 
 
-def _check_rows(fit: FitResult, instead: str) -> None:
+def has_groups(fit: FitResult, f: int) -> bool:
+    """Whether the sums of every level of a factor can be had, from the sums or the rows."""
+    part = fit.crossproducts.keyed.get(ONLY_KEY)
+    return fit.source is not None or (part is not None and part.factors[f].groups is not None)
+
+
+def check_rows(fit: FitResult, instead: str = "") -> None:
+    """Raise unless the rows are at hand, naming what does without them."""
     if fit.source is None:
         raise UnsupportedError(
             "the sums of this fit do not say what each group adds to them, and its rows are not at "
-            f"hand; offered is a fit of the rows, or of sums made by {instead}"
+            f"hand; offered is a fit of the rows{instead}"
         )
 
 
@@ -191,7 +199,7 @@ class _WhiteRows:
 
 
 def _decorrelated_rows(fit: FitResult, system: ModelSystem) -> _WhiteRows:
-    _check_rows(fit, "residual='iid'")
+    check_rows(fit)
     design: Any = fit.crossproducts.info.residual
     source: Any = fit.source
     names = fit.encoder.variables()
@@ -206,7 +214,7 @@ def _decorrelated_rows(fit: FitResult, system: ModelSystem) -> _WhiteRows:
     XY = np.concatenate(
         [stored_columns(part, fit.encoder.info, np.arange(part.n))[0] for part in parts]
     )
-    XY = XY @ _choosing(system, fit.crossproducts.info, XY.shape[1])
+    XY = XY @ choosing(system, fit.crossproducts.info, XY.shape[1])
     white = _white(design, fit.estimates.params.psi, _where(parts, group), XY)
     codes = [np.concatenate([p.codes[f] for p in parts]) for f in range(len(parts[0].codes))]
     first = together.groupby(group).first()
