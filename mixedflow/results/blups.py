@@ -32,10 +32,6 @@ NO_INVERSE = (
     "effects are not available; ask for chosen levels, fit.ranef_table(group, levels=...), or fit with "
     "the solver 'schur' or 'sparse'"
 )
-ELSEWHERE = (
-    "a sharded fit keeps no sums of its groups, so prediction errors with the uncertainty of the fixed "
-    "effects are not available; offered are ranef_se and ranef_parts(path), which take them as known"
-)
 
 
 class Blups:
@@ -51,18 +47,20 @@ class Blups:
         Raises
         ------
         UnsupportedError
-            for a fit by the solver 'pcg' and a sharded one; see :meth:`ranef_table`.
+            for a fit by the solver 'pcg', of which :meth:`ranef_table` has chosen levels.
         """
         fit = cast("FitResult", self)
-        return fit._by_factor(tuple(_diagonal(part) for part in _every(fit, "full")))
+        parts = zip(fit.ranef.items(), _every(fit, "full"), strict=True)
+        return {name: _like(u, _diagonal(part)) for (name, u), part in parts}
 
     @cached_property
     def reliability(self) -> dict[str, pd.DataFrame]:
         """Reliabilities 1 - PEV / G_jj of every factor: levels x columns; NaN where G_jj is zero."""
         fit = cast("FitResult", self)
         variances = _variances(fit)
-        shares = [reliability(pev.to_numpy(), variances[f]) for f, pev in self.pev.items()]
-        return fit._by_factor(tuple(shares))
+        return {
+            f: _like(pev, reliability(pev.to_numpy(), variances[f])) for f, pev in self.pev.items()
+        }
 
     def ranef_table(
         self,
@@ -139,9 +137,11 @@ def _covariances(
     if levels is not None:
         if group is None:
             raise DataError("levels are those of one grouping factor; name it: group=...")
-        _check_here(fit)
         factor, at = chosen_levels(fit.ranef, group, levels)
-        covariance = error_covariances_at(fit._evaluation(), factor, at, kind)
+        if fit.monte_carlo is None:
+            covariance = _every(fit, kind)[factor][at]
+        else:
+            covariance = error_covariances_at(fit._evaluation(), factor, at, kind)
         return {group: (fit.ranef[group].iloc[at], covariance)}
     if group is not None:
         chosen_levels(fit.ranef, group, [])
@@ -150,17 +150,13 @@ def _covariances(
 
 
 def _every(fit: FitResult, kind: ErrorKind) -> Parts:
-    _check_here(fit)
-    if fit.monte_carlo is not None:
-        raise UnsupportedError(NO_INVERSE)
-    return error_covariances(fit._evaluation(), kind)
-
-
-def _check_here(fit: FitResult) -> None:
     from mixedflow.results.sharded import ShardedFit
 
     if isinstance(fit, ShardedFit):
-        raise UnsupportedError(ELSEWHERE)
+        return (fit._error_covariances(known_beta=kind == "known_beta"),)
+    if fit.monte_carlo is not None:
+        raise UnsupportedError(NO_INVERSE)
+    return error_covariances(fit._evaluation(), kind)
 
 
 def _variances(fit: FitResult) -> dict[str, Float]:
@@ -172,6 +168,10 @@ def _variances(fit: FitResult) -> dict[str, Float]:
         )
         for f in sorted({term.factor for term in terms})
     }
+
+
+def _like(frame: pd.DataFrame, values: Float) -> pd.DataFrame:
+    return pd.DataFrame(values, index=frame.index, columns=frame.columns)
 
 
 def _diagonal(covariance: Float) -> Float:
