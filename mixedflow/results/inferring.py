@@ -15,6 +15,7 @@ from mixedflow.design.types import Float
 from mixedflow.errors import DataError, did_you_mean, listing
 from mixedflow.inference.hypotheses import DfMethod, FixedTests
 from mixedflow.results.denominators import checked_method, fixed_tests
+from mixedflow.results.marginal_questions import MarginalInference
 from mixedflow.results.tabulating import pd
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Inference:
+class Inference(MarginalInference):
     """Tests and intervals of a fit's fixed effects by one method of degrees of freedom.
 
     Attributes
