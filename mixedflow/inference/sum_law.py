@@ -43,6 +43,7 @@ class SumsOfRows:
     ZtBZ, ZtBX : one (M_f, Q_f, Q_f) and (M_f, Q_f, p) a factor
     levels : one (M_f,) a factor, the level of every matrix
     pairs : (f, h) -> Z_f'BZ_h, for all levels of both
+    X_size, Z_size : (p,) and (M_f, Q_f), sums of squares that rounding is measured by
     """
 
     n_obs: int
@@ -51,6 +52,8 @@ class SumsOfRows:
     ZtBX: tuple[Float, ...]
     levels: tuple[Int, ...]
     pairs: dict[tuple[int, int], PairSystem]
+    X_size: Float
+    Z_size: tuple[Float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +75,39 @@ def rows_of_system(system: ModelSystem) -> SumsOfRows:
         ZtBX=tuple(one.ZtBX for one in factors),
         levels=tuple(np.arange(one.n_levels) for one in factors),
         pairs=dict(system.pairs),
+        X_size=np.diag(system.XtBX),
+        Z_size=tuple(np.einsum("gaa->ga", one.ZtBZ) for one in factors),
     )
 
 
-def rows_of_stratum(sums: ResidualSums, key: int, n_obs: int) -> SumsOfRows:
-    """Return the sums of one stratum of a model whose factors are one or none."""
-    at = [np.flatnonzero(one.meeting.key == key) for one in sums.factors]
-    pairs = list(zip(sums.factors, at, strict=True))
+def rows_of_keys(
+    sums: ResidualSums, weights: dict[int, float], n_obs: int, whole: int
+) -> SumsOfRows:
+    """Return the sums of rows that the sums of some keys add up to; of one factor at most.
+
+    Parameters
+    ----------
+    sums : of the model; its keys have the same levels in the same order
+    weights : key -> what its sums count
+    n_obs : rows, or directions of them
+    whole : key whose sums of squares rounding is measured by
+    """
+    keys = {*weights, whole}
+    at = {key: [np.flatnonzero(f.meeting.key == key) for f in sums.factors] for key in keys}
+
+    def added(arrays: Sequence[Float]) -> Float:
+        return np.asarray(sum(w * a for w, a in zip(weights.values(), arrays, strict=True)))
+
+    factors = list(enumerate(sums.factors))
     return SumsOfRows(
         n_obs=n_obs,
-        XtBX=sums.XtBX[key],
-        ZtBZ=tuple(one.ZtBZ[rows] for one, rows in pairs),
-        ZtBX=tuple(one.ZtBX[rows] for one, rows in pairs),
-        levels=tuple(one.meeting.target[rows] for one, rows in pairs),
+        XtBX=added([sums.XtBX[key] for key in weights]),
+        ZtBZ=tuple(added([one.ZtBZ[at[key][f]] for key in weights]) for f, one in factors),
+        ZtBX=tuple(added([one.ZtBX[at[key][f]] for key in weights]) for f, one in factors),
+        levels=tuple(one.meeting.target[at[whole][f]] for f, one in factors),
         pairs={},
+        X_size=np.diag(sums.XtBX[whole]),
+        Z_size=tuple(np.einsum("gaa->ga", one.ZtBZ[at[whole][f]]) for f, one in factors),
     )
 
 
@@ -113,10 +135,10 @@ class ErrorLaw:
         self.main = int(np.argmax(sizes)) if sizes else -1
         self.others = [f for f in range(len(sizes)) if f != self.main]
         V = _gram_of_rest(rows, self.others)
-        size = np.diag(V).copy()
+        size = np.concatenate([*(rows.Z_size[h].ravel() for h in self.others), rows.X_size])
         self.rank = 0
         if self.main >= 0:
-            self.root, self.half, ranks = roots(rows.ZtBZ[self.main])
+            self.root, self.half, ranks = roots(rows.ZtBZ[self.main], rows.Z_size[self.main])
             self.rank = int(ranks.sum())
             V = V - self._taken()
         self.rest_root, rest_rank = _root_of_rest(V, size)
@@ -177,12 +199,13 @@ class ErrorLaw:
         return ResponseSums(tuple(parts[f] for f in sorted(parts)), rest[start:], squared)
 
 
-def roots(grams: Float) -> tuple[Float, Float, Int]:
+def roots(grams: Float, squares: Float) -> tuple[Float, Float, Int]:
     """Return R, H and the ranks of semi-definite (M, Q, Q): R R' = gram, H gram H' = 1 on its range.
 
-    Rows of H that belong to the null space are zero, as are those columns of R.
+    Rows of H that belong to the null space are zero, as are those columns of R. What is small beside
+    the squares, (M, Q), is rounding.
     """
-    size = np.sqrt(np.einsum("gaa->ga", grams))
+    size = np.sqrt(squares)
     scale = np.where(size > 0, size, 1.0)
     values, vectors = np.linalg.eigh(grams / (scale[:, :, None] * scale[:, None, :]))
     kept = values > DEPENDENT
@@ -216,7 +239,7 @@ def _root_of_rest(S: Float, size: Float) -> tuple[Float, int]:
     """Return R (r, rank), R R' = S, what was lost to rounding beside the former size left out."""
     scale = np.sqrt(np.where(size > 0, size, 1.0))
     values, vectors = np.linalg.eigh(S / np.outer(scale, scale))
-    kept = values > DEPENDENT * max(1.0, float(values[-1]) if len(values) else 1.0)
+    kept = values > DEPENDENT
     R = scale[:, None] * vectors[:, kept] * np.sqrt(values[kept])
     return R, int(kept.sum())
 

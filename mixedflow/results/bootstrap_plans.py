@@ -77,8 +77,9 @@ class LawPlan:
     problem : of the fit
     params : its estimates; start : where draws begin
     beta : (p,) in stored columns
-    laws : one for all rows, or one a stratum
+    laws : one for all rows, or one for every part of them whose residuals have one variance
     sds : of a row of weight 1 of each
+    back : (keys, laws), the sums of a key are those of the parts times these
     seed, names : of the draws
     """
 
@@ -88,6 +89,7 @@ class LawPlan:
     beta: Float
     laws: tuple[ErrorLaw, ...]
     sds: tuple[float, ...]
+    back: Float
     seed: int
     names: ReplicateNames
 
@@ -99,7 +101,7 @@ class LawPlan:
         """Return the problem with the sums of a draw."""
         found = self.sums(generator(self.seed, draw))
         if isinstance(self.problem, ResidualProblem):
-            return _with_strata(self.problem, found)
+            return _with_parts(self.problem, found, self.back)
         return replace(self.problem, system=_with_sums(self.problem.system, found[0]))
 
     def sums(self, rng: np.random.Generator) -> list[ResponseSums]:
@@ -121,27 +123,29 @@ def _with_sums(system: ModelSystem, found: ResponseSums) -> ModelSystem:
     return replace(system, XtBy=found.XtBy, ytBy=found.ytBy, factors=factors)
 
 
-def _with_strata(problem: ResidualProblem, found: Sequence[ResponseSums]) -> ResidualProblem:
-    """Return the problem with the sums of every stratum, one below the other again."""
+def _with_parts(
+    problem: ResidualProblem, found: Sequence[ResponseSums], back: Float
+) -> ResidualProblem:
+    """Return the problem with the sums of every key, one below the other again."""
     residual = problem.residual
     factors = tuple(
-        replace(own, ZtBy=_stacked(own.ZtBy, own.meeting.key, [one.ZtBy[f] for one in found]))
+        replace(own, ZtBy=_stacked(own.ZtBy, own.meeting.key, [one.ZtBy[f] for one in found], back))
         for f, own in enumerate(residual.factors)
     )
     changed = replace(
         residual,
-        XtBy=np.array([one.XtBy for one in found]),
-        ytBy=np.array([one.ytBy for one in found]),
+        XtBy=back @ np.array([one.XtBy for one in found]),
+        ytBy=back @ np.array([one.ytBy for one in found]),
         factors=factors,
     )
     system = changed.system(residual.psi)
     return replace(problem, system=system, residual=replace(changed, start=system), last=[])
 
 
-def _stacked(former: Float, key: Int, parts: Sequence[Float]) -> Float:
-    out = np.empty_like(former)
-    for k, part in enumerate(parts):
-        out[key == k] = part
+def _stacked(former: Float, key: Int, parts: Sequence[Float], back: Float) -> Float:
+    out = np.zeros_like(former)
+    for k, j in zip(*np.nonzero(back), strict=True):
+        out[key == k] += back[k, j] * parts[j]
     return out
 
 

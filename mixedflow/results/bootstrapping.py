@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from mixedflow.crossproducts.condense import condense_block
-from mixedflow.crossproducts.groups import check_iid
+from mixedflow.crossproducts.groups import drawn
 from mixedflow.crossproducts.types import ONLY_KEY, CrossProducts
 from mixedflow.design.types import Int
 from mixedflow.equations.budget import usable_cores
@@ -25,12 +25,8 @@ from mixedflow.estimation.grouped import compiled_pays
 from mixedflow.estimation.parameters import VarianceParameters
 from mixedflow.estimation.residual import ResidualProblem
 from mixedflow.inference.redrawn import GroupDraws
-from mixedflow.inference.sum_law import (
-    ErrorLaw,
-    feasible,
-    rows_of_stratum,
-    rows_of_system,
-)
+from mixedflow.inference.sum_law import ErrorLaw, feasible, rows_of_system
+from mixedflow.inference.sum_law_parts import residual_parts
 from mixedflow.results.bootstrap import VERDICTS, Bootstrap, BootstrapKind
 from mixedflow.results.bootstrap_plans import (
     DrawPlan,
@@ -165,33 +161,35 @@ def _parametric_plan(fit: FitResult, request: BootstrapRequest) -> DrawPlan:
         )
     problem, params, seed = fit._problem(), fit.estimates.params, request.seed
     if isinstance(problem, ResidualProblem):
-        design, sums = problem.residual.design, problem.residual
-        if design.basis != "strata" or len(sums.factors) > 1:
+        found = residual_parts(problem.residual, fit.crossproducts, params)
+        if found is None:
             return _row_plan(fit, seed)
-        parts = [fit.crossproducts.keyed[key] for key in sorted(fit.crossproducts.keyed)]
-        laws = [ErrorLaw(rows_of_stratum(sums, k, one.n_obs)) for k, one in enumerate(parts)]
-        f = sums.plan.values(params.psi)[0] / params.sigma2
-        sds = tuple((1.0 / np.sqrt(f)).tolist())
+        laws, sds, back = found
+    elif feasible(problem.system):
+        laws, sds = (ErrorLaw(rows_of_system(problem.system)),), (float(np.sqrt(params.sigma2)),)
+        back = np.ones((1, 1))
     else:
-        if not feasible(problem.system):
-            return _row_plan(fit, seed)
-        laws, sds = [ErrorLaw(rows_of_system(problem.system))], (float(np.sqrt(params.sigma2)),)
+        return _row_plan(fit, seed)
     beta = fit._evaluation().beta
-    return LawPlan(problem, params, _start(fit), beta, tuple(laws), sds, seed, names_of(fit))
+    return LawPlan(problem, params, _start(fit), beta, laws, sds, back, seed, names_of(fit))
 
 
 def _row_plan(fit: FitResult, seed: int) -> RowPlan:
     if fit.source is None:
         raise UnsupportedError(
             f"responses of '{fit.spec.formula}' with residual='{fit.spec.residual}' cannot be simulated "
-            "from these sums alone: that is for independent, weighted or strata residuals, and beside "
-            "the largest factor few enough levels; fit the model from rows"
+            "from these sums alone: that is for independent, weighted, strata or cs residuals, and "
+            "beside the largest factor few enough levels; fit the model from rows"
         )
     return RowPlan(fit, tuple(row_blocks(fit, "bootstrapped")), _start(fit), seed, names_of(fit))
 
 
 def _group_plan(fit: FitResult, request: BootstrapRequest) -> DrawPlan:
-    check_iid(fit.crossproducts)
+    if fit.crossproducts.info.residual is not None:
+        raise UnsupportedError(
+            f"groups are drawn again for independent or weighted residuals, not for "
+            f"residual='{fit.spec.residual}'; offered is kind='parametric'"
+        )
     f = _drawn_factor(fit, request.factor)
     sums = _with_groups(fit, f)
     part = sums.keyed[ONLY_KEY]
@@ -244,8 +242,6 @@ def _with_groups(fit: FitResult, f: int) -> CrossProducts:
 
 def _check_whole(sums: CrossProducts, f: int) -> None:
     """Raise where another factor's levels do not go with the groups."""
-    from mixedflow.crossproducts.groups import drawn
-
     if len(sums.info.factors) == 1:
         return
     name = sums.info.factors[f].name

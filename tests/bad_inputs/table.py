@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bad_inputs.bootstrap_cases import BOOTSTRAPS
 from bad_inputs.cases import Case
 from bad_inputs.command_cases import COMMAND_LINES
 from bad_inputs.config_cases import CONFIGS
@@ -27,6 +28,7 @@ SECTIONS: dict[str, Sequence[Case]] = {
     **RESIDUALS,
     **INFERENCES,
     **PREDICTIONS,
+    **BOOTSTRAPS,
     **DATA_FILES,
     **DATA,
     **STORED_FILES,

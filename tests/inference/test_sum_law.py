@@ -15,6 +15,7 @@ from mixedflow.inference.sum_law import (
     roots,
     rows_of_system,
 )
+from mixedflow.inference.sum_law_parts import residual_parts
 
 
 class Unit:
@@ -128,8 +129,9 @@ def test_roots_of_matrices_without_full_rank():
     A = rng.standard_normal((20, 4, 4)) * np.array([1e-6, 1.0, 1e4, 1.0])[:, None]
     A[3, :, 2:], A[5, 2], A[7] = 0.0, 0.0, 0.0
     grams = A @ A.transpose(0, 2, 1)
-    R, H, rank = roots(grams)
-    size = np.sqrt(np.einsum("gaa->ga", grams))
+    squares = np.einsum("gaa->ga", grams)
+    R, H, rank = roots(grams, squares)
+    size = np.sqrt(squares)
     wanted = np.where(size > 0, size, 1.0)
     np.testing.assert_allclose(
         (R @ R.transpose(0, 2, 1)) / (wanted[:, :, None] * wanted[:, None]),
@@ -149,3 +151,43 @@ def test_too_many_columns_beside_the_largest_factor(monkeypatch):
     monkeypatch.setattr(law, "LARGEST_REST", 3)
     assert not feasible(system)
     assert feasible(one)
+
+
+@pytest.mark.parametrize("residual", ["cs(1 | g)", "strata(t)"])
+def test_parts_of_a_residual_structure_have_exactly_its_covariance(residual: str):
+    frame = crossed(40).sort_values("g", ignore_index=True)
+    fit = mf.fit(
+        "y ~ x + (1 + t | g)" if "strata" in residual else "y ~ x + (1 | g)",
+        frame,
+        residual=residual,
+    )
+    problem, params = fit._problem(), fit.estimates.params
+    sums = problem.residual
+    laws, sds, back = residual_parts(sums, fit.crossproducts, params)
+    W, _ = dense(fit, frame)
+    keys = sorted(fit.crossproducts.keyed)
+    g, t = frame["g"].to_numpy(), frame["t"].to_numpy()
+    size = np.bincount(g)[g]
+    if "strata" in residual:
+        B = [np.diag((t == k).astype(float)) for k in range(2)]
+    else:
+        same = np.equal.outer(g, g).astype(float)
+        own = [(same if e else np.eye(40), size == (n & 0xFFFFFFFF)) for n, e in keys]
+        B = [M * np.outer(at, at) for M, at in own]
+    f = sums.plan.values(params.psi)[0] / params.sigma2
+    R = np.linalg.inv(sum(w * M for w, M in zip(f, B, strict=True)))
+    whole = np.zeros((len(keys) * W.shape[1],) * 2)
+    for j, (law, sd) in enumerate(zip(laws, sds, strict=True)):
+        for k in range(W.shape[1] + 1):
+            one = law.draw(Unit(k))
+            parts = []
+            for key in range(len(keys)):
+                Z = np.zeros((len(np.unique(g)), law.rows.ZtBZ[0].shape[1]))
+                Z[law.rows.levels[0]] = one.ZtBy[0]
+                parts += [back[key, j] * sd * Z.ravel(), back[key, j] * sd * one.XtBy]
+            drawn = np.concatenate(parts)
+            whole += np.outer(drawn, drawn)
+    right = np.hstack([M @ W for M in B])
+    wanted = right.T @ R @ right
+    np.testing.assert_allclose(whole, wanted, atol=1e-9 * np.abs(wanted).max())
+    assert sum(law.rows.n_obs for law in laws) == 40

@@ -48,11 +48,14 @@ def assert_same_distribution(a: np.ndarray, b: np.ndarray) -> None:
         ("Reaction ~ 0 + Days + (1 | Subject) + (1 | Days)", {}),
         ("Reaction ~ Days + (1 | Subject)", {"residual": "strata(half)"}),
         ("Reaction ~ Days", {"residual": "strata(half)", "reml": False}),
+        ("Reaction ~ Days + (1 | Subject)", {"residual": "cs(1 | Subject:half)"}),
+        ("Reaction ~ Days", {"residual": "strata(arm) * cs(1 | Subject)"}),
     ],
 )
 def test_draws_of_sums_are_distributed_as_those_of_rows(formula: str, options: dict):
     frame = data_frame("sleepstudy").assign(w=np.tile([0.5, 1.0, 3.0], 60))
     frame["half"] = np.where(frame["Days"] < 5, "a", "b")
+    frame["arm"] = np.where(frame["Subject"] % 2, "a", "b")
     fit = mf.fit(formula, frame.iloc[:-7], **options)
     law = _parametric_plan(fit, request("parametric"))
     blocks = tuple(row_blocks(fit, "drawn"))
@@ -234,7 +237,7 @@ def test_what_cannot_be_drawn(monkeypatch):
         fit.bootstrap(2).confint(method="bca")
     with pytest.raises(ConfigError, match="strata must say"):
         fit.bootstrap(2, kind="group", strata=["a"])
-    with pytest.raises(UnsupportedError, match="residual='iid' only"):
+    with pytest.raises(UnsupportedError, match="not for residual='cs"):
         mf.fit("Reaction ~ Days", frame, residual="cs(1 | Subject)").bootstrap(2, kind="group")
     sums = mf.fit(
         "Reaction ~ Days + (1 | Subject)", mf.condense("Reaction ~ Days + (1 | Subject)", frame)
