@@ -19,8 +19,9 @@ from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import FitError, UnsupportedError
 from mixedflow.estimation.evaluation import AnyEvaluation
 from mixedflow.estimation.parameters import term_structures
+from mixedflow.inference.crossed_products import crossed_products
 from mixedflow.inference.denominators import VarianceUncertainty
-from mixedflow.inference.variance_products import Direction, VarianceProducts, variance_products
+from mixedflow.inference.variance_products import Direction, VarianceProducts, level_products
 from mixedflow.linalg.triangular import symmetric_root
 
 ENTRIES = ("us", "diag", "id")
@@ -66,11 +67,14 @@ def adjusted_covariance(
     Raises
     ------
     UnsupportedError
-        where a structure states no natural coordinates, or the factors are too many for dense matrices.
+        where a structure states no natural coordinates, or several factors have too many effects.
     """
     system = evaluation.system
     directions = _directions(evaluation, free)
-    products = variance_products(evaluation, directions, levels)
+    if len(system.factors) > 1:
+        products = crossed_products(evaluation, directions)
+    else:
+        products = level_products(evaluation, directions, levels)
     Phi, r = evaluation.S_inverse, len(directions)
     P = np.array([products.within(one.factor, one.E) for one in directions])
     P = P.reshape(r, *Phi.shape)

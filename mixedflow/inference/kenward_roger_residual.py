@@ -30,9 +30,10 @@ from mixedflow.estimation.evaluation import AnyEvaluation
 from mixedflow.estimation.observed import observed_information
 from mixedflow.estimation.parameters import VarianceParameters, term_structures
 from mixedflow.estimation.residual import ResidualProblem
+from mixedflow.inference.crossed_products import DENSE_LIMIT
 from mixedflow.inference.denominators import VarianceUncertainty
+from mixedflow.inference.dense_products import random_part, times_factors
 from mixedflow.inference.kenward_roger import AdjustedCovariance, no_coordinates
-from mixedflow.inference.variance_products import random_part, times_factors
 from mixedflow.linalg.triangular import symmetric_root
 
 FromRows = Callable[[Float, VarianceParameters, tuple[Float, ...]], Float]
@@ -80,6 +81,7 @@ def adjusted_for_structure(
     FitError
         where the observed information is not positive definite.
     """
+    _check_room(problem.system)
     A = observed_information(problem, params).covariance
     if not np.all(np.isfinite(A)):
         raise FitError(
@@ -211,6 +213,15 @@ class _Work:
         return tuple(
             part.reshape(factor.n_levels, factor.dim, -1)
             for part, factor in zip(parts, factors, strict=True)
+        )
+
+
+def _check_room(system: ModelSystem) -> None:
+    effects = sum(factor.n_levels * factor.dim for factor in system.factors)
+    if len(system.factors) > 1 and effects > DENSE_LIMIT:
+        raise UnsupportedError(
+            f"ddf='kenward-roger' with several grouping factors and a residual structure is for up to "
+            f"{DENSE_LIMIT:,} random effects, here are {effects:,}; offered is ddf='satterthwaite'"
         )
 
 
