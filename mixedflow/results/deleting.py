@@ -107,8 +107,8 @@ def factor_of(fit: FitResult, factor: str | None) -> tuple[str, bool]:
         return names[found[0]], True
     if factor not in names:
         raise DataError(
-            f"'{factor}' is not a grouping factor of this fit{did_you_mean(factor, names)}; it has "
-            f"{listing(names)}"
+            f"'{factor}' is not a grouping factor of this fit; it has {listing(names)}"
+            f"{did_you_mean(factor, names)}"
         )
     return factor, found is not None and names[found[0]] == factor
 
@@ -123,7 +123,8 @@ def codes_of(labels: pd.Index, levels: Sequence[object]) -> Int:
         unknown = str(levels[int(np.flatnonzero(at < 0)[0])])
         known = [str(label) for label in labels[:10_000]]
         raise DataError(
-            f"'{unknown}' is not a level of '{labels.name}'{did_you_mean(unknown, known)}"
+            f"'{unknown}' is not a level of '{labels.name}', which has {len(labels):,} levels in this "
+            f"fit{did_you_mean(unknown, known)}"
         )
     if not len(at):
         raise DataError("no level was named; at least one must be")

@@ -168,8 +168,8 @@ def _residual_groups(fit: FitResult, evaluation: Evaluation) -> FitGroups:
     name = ":".join(design.group) if design is not None else ""
     if design is None or not design.group:
         raise UnsupportedError(
-            f"'{fit.spec.formula}' with residual='{fit.spec.residual}' has no groups: all rows are "
-            "independent"
+            f"'{fit.spec.formula}' with residual='{fit.spec.residual}' has no groups, for all rows are "
+            "independent; offered is the model's covariance"
         )
     rows = _decorrelated_rows(fit, evaluation.system)
     n_obs, grams = _grams_of_rows(rows.group, rows.XY, len(rows.labels))

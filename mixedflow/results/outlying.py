@@ -42,8 +42,8 @@ def outlying_groups(fit: FitResult, factor: str | None) -> pd.DataFrame:
         )
     if factor is not None and factor not in names:
         raise DataError(
-            f"'{factor}' is not a grouping factor of this fit{did_you_mean(factor, names)}; it has "
-            f"{listing(names)}"
+            f"'{factor}' is not a grouping factor of this fit; it has {listing(names)}"
+            f"{did_you_mean(factor, names)}"
         )
     at = 0 if factor is None else names.index(factor)
     evaluation: Evaluation = fit._evaluation()

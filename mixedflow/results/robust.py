@@ -29,7 +29,7 @@ def robust_tests(fit: FitResult, ddf: str, vcov: str) -> FixedTests:
     """
     kind = _checked(vcov, ("model", *get_args(RobustKind)), "vcov")
     method = _checked(ddf, OFFERED_DDF, f"with vcov='{kind}' ddf")
-    groups = fit_groups(fit, "robust")
+    groups = fit_groups(fit, "given a robust covariance")
     if len(groups.n_obs) < 2:
         raise FitError(f"vcov='{kind}' needs two groups or more; '{groups.name}' has one level")
     products = groups.products()
