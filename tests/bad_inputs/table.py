@@ -13,6 +13,7 @@ from bad_inputs.config_cases import CONFIGS
 from bad_inputs.data_cases import DATA
 from bad_inputs.file_cases import DATA_FILES
 from bad_inputs.formula_cases import FORMULAS
+from bad_inputs.group_cases import GROUPS
 from bad_inputs.inference_cases import INFERENCES
 from bad_inputs.output_cases import OUTPUTS
 from bad_inputs.prediction_cases import PREDICTIONS
@@ -27,6 +28,7 @@ SECTIONS: dict[str, Sequence[Case]] = {
     **FORMULAS,
     **RESIDUALS,
     **INFERENCES,
+    **GROUPS,
     **PREDICTIONS,
     **BOOTSTRAPS,
     **DATA_FILES,
