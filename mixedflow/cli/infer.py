@@ -44,12 +44,28 @@ def infer(  # noqa: PLR0913 - one argument an option
         list[str] | None,
         typer.Option("--contrast", help="NAME={coefficient: weight}; may be repeated."),
     ] = None,
+    emmeans: Annotated[
+        list[str] | None,
+        typer.Option("--emmeans", help="{specs: a, by: b, contrast: pairwise}; may be repeated."),
+    ] = None,
+    robust: Annotated[
+        str | None, typer.Option("--robust", help="Tests by a robust covariance as well: CR2.")
+    ] = None,
+    influence: Annotated[
+        list[str] | None,
+        typer.Option("--influence", help="Factor whose levels are left out; may be repeated."),
+    ] = None,
     intervals: Annotated[
-        str | None, typer.Option("--intervals", help="Of the variances: profile or wald.")
+        str | None,
+        typer.Option("--intervals", help="profile, wald, or {method: profile, parameters: ...}."),
     ] = None,
     random_tests: Annotated[
         bool, typer.Option("--random-tests", help="Test what can be dropped of random terms.")
     ] = False,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", help="Rows of the fit, for --robust and --influence."),
+    ] = None,
     threads: opt.ThreadsOption = 1,
 ) -> None:
     """Write tests and intervals of a fit: F tests, contrasts, profiles, random terms."""
@@ -58,16 +74,26 @@ def infer(  # noqa: PLR0913 - one argument an option
         "level": level,
         "anova": _anova(anova),
         "contrasts": _contrasts(contrast),
-        "intervals": None if intervals is None else {"method": intervals},
+        "emmeans": [_means(text) for text in emmeans or ()],
+        "robust": robust,
+        "influence": influence or [],
+        "intervals": _intervals(intervals),
         "random_tests": random_tests or None,
     }
-    asked = {name: value for name, value in given.items() if value}
+    asked = {name: value for name, value in given.items() if value not in (None, {}, [])}
     settings, where = _settings(fitted, config, model, asked)
     opt.hold_threads(threads)
     from mixedflow.steps.infer import infer_step
 
     with console.progress("infer") as advance:
-        found = infer_step(fitted, settings, out, where=where, on_done=advance)
+        found = infer_step(
+            fitted,
+            settings,
+            out,
+            data=None if data is None else opt.data_config(data),
+            where=where,
+            on_done=advance,
+        )
     if found.statement:
         console.note(f"warning: {found.statement}")
     console.note(f"tests and intervals: {out}")
@@ -107,6 +133,21 @@ def _settings(
 def _anova(text: str | None) -> int | str | None:
     """Return a type as the number that the configuration has."""
     return int(text) if text is not None and text.isdecimal() else text
+
+
+def _means(text: str) -> Any:
+    """Return ``"{specs: a, by: b}"`` as a section; a name by itself as the variable of the means."""
+    if not text.lstrip().startswith("{"):
+        return {"specs": text}
+    return opt.yaml_value(text, f"--emmeans '{text}'", "{specs: a, contrast: pairwise}")
+
+
+def _intervals(text: str | None) -> Any:
+    """Return ``profile``, ``wald`` or the keys of a section as a section."""
+    if text is None or text.lstrip().startswith("{"):
+        example = "{method: profile, parameters: [sigma]}"
+        return None if text is None else opt.yaml_value(text, f"--intervals '{text}'", example)
+    return {"method": text}
 
 
 def _contrasts(given: Sequence[str] | None) -> dict[str, Any]:

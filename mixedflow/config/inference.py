@@ -6,6 +6,7 @@ Stands outside the equations of ``docs/algorithm.md``; what the keys ask for sta
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -17,16 +18,45 @@ from pydantic import (
     WithJsonSchema,
     field_validator,
     model_serializer,
+    model_validator,
 )
 from pydantic_core import PydanticKnownError
 
-from mixedflow.config.section import Names, Section, as_tuple
+from mixedflow.config.section import Levels, Names, Section, as_tuple
 from mixedflow.errors import ConfigError, did_you_mean, listing
 
-Ddf = Literal["satterthwaite", "kenward-roger", "residual", "asymptotic"]
-AnovaType = Literal[3, "none"]
+Ddf = Literal[
+    "satterthwaite",
+    "kenward-roger",
+    "kenward-roger-linear",
+    "between-within",
+    "residual",
+    "asymptotic",
+]  # fmt: skip
+AnovaType = Literal[3, 2, 1, "none"]
 IntervalMethod = Literal["profile", "wald"]
+Likelihood = Literal["ml", "reml"]
+RobustKind = Literal["CR0", "CR1", "CR2", "CR3"]
+MeanWeights = Literal["equal", "proportional", "cells"]
+MeanContrast = Literal["pairwise", "trt.vs.ctrl", "consecutive", "eff", "poly", "identity"]
+Adjustment = Literal[
+    "none", "tukey", "sidak", "bonferroni", "holm", "BH", "fdr", "mvt", "dunnett"
+]  # fmt: skip
 Refit = Literal["ml"]
+
+
+def _as_names(value: Any) -> Any:
+    """Read one name as a list with one."""
+    return (value,) if isinstance(value, str) else as_tuple(value)
+
+
+_NAMES_SCHEMA = {"type": "array", "items": {"type": "string"}}
+OneOrMore = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_names),
+    PlainSerializer(lambda names: names[0] if len(names) == 1 else names),
+    WithJsonSchema({"anyOf": [{"type": "string"}, _NAMES_SCHEMA]}),
+]
 
 Weights = dict[str, Annotated[float, Field(allow_inf_nan=False)]]
 
@@ -45,30 +75,101 @@ Rows = Annotated[
 ]
 
 
+class EmmeansConfig(Section):
+    """Estimated marginal means, or slopes, as R's emmeans; means of X β over a grid of the factors."""
+
+    specs: OneOrMore = Field(
+        description=(
+            "Variables of the means, `treatment` or `[treatment, sex]`; `treatment | sex` compares the"
+            " treatments within each sex."
+        )
+    )
+    by: OneOrMore = Field(
+        default=(), description="Variables within whose levels means are compared."
+    )
+    at: dict[str, Levels] = Field(
+        default_factory=dict,
+        description=(
+            "Variable to the values that it takes; otherwise factors take all their levels and"
+            " covariates their mean."
+        ),
+    )
+    weights: MeanWeights = Field(
+        default="equal", description="Of the levels that are averaged over."
+    )
+    trend: str | None = Field(
+        default=None, description="Covariate whose slopes are wanted in the place of means."
+    )
+    contrast: MeanContrast | None = Field(
+        default=None,
+        description="Contrasts among the means, `pairwise` for all differences; none when left out.",
+    )
+    adjust: Adjustment | None = Field(
+        default=None,
+        description=(
+            "Adjustment of these contrasts for their number; when left out, that of the contrasts:"
+            " `tukey` for pairs, `dunnett` for `trt.vs.ctrl`."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _adjust_needs_contrasts(self) -> EmmeansConfig:
+        if self.adjust is not None and self.contrast is None:
+            raise ValueError(
+                "'adjust' is for contrasts, and 'contrast' is not given; write `contrast: pairwise`,"
+                " or leave 'adjust' out"
+            )
+        return self
+
+
 class IntervalsConfig(Section):
     """Intervals of standard deviations, correlations and fixed effects."""
 
     method: IntervalMethod = Field(
         default="profile",
         description=(
-            "`profile`: by the profile likelihood, for all of them; `wald`: estimate ± z standard"
-            " errors, for fixed effects."
+            "`profile`: by the profile likelihood, for all of them, with their plots; `wald`:"
+            " estimate ± z standard errors, for fixed effects."
         ),
     )
+    parameters: Names | None = Field(
+        default=None,
+        description=(
+            "What intervals are wanted of, as the table names it: `sigma`, `sd_Days|Subject`,"
+            " `Days`; `theta_` for all variance parameters, `beta_` for all fixed effects; all when"
+            " left out."
+        ),
+    )
+    likelihood: Likelihood = Field(
+        default="ml",
+        description=(
+            "Likelihood that is profiled: `ml`, as lme4 does, also of a REML fit; or `reml`, which"
+            " has no fixed effects."
+        ),
+    )
+    plot: bool = Field(
+        default=True,
+        description=(
+            "Draw the profiles, which takes two or three times as long as their intervals alone."
+        ),
+    )
+
+
+Emmeans = Annotated[tuple[EmmeansConfig, ...], BeforeValidator(as_tuple)]
 
 
 class InferConfig(Section):
     """Tests and intervals of a fit, written by the rule `infer` and shown in the report.
 
     A fit that did not converge gets none; its page says so. Names of coefficients are those of the
-    fit (`(Intercept)`, `Days`, `sex[male]`): `mixedflow check` compares them with the data.
+    fit (`(Intercept)`, `Days`, `sex[T.male]`): `mixedflow check` compares them with the data.
     """
 
     ddf: Ddf = Field(
         default="satterthwaite",
         description=(
-            "Degrees of freedom of tests and intervals of fixed effects; `kenward-roger` needs"
-            " `reml: true`."
+            "Degrees of freedom of tests and intervals of fixed effects; those of Kenward and"
+            " Roger need `reml: true`."
         ),
     )
     level: float = Field(default=0.95, gt=0, lt=1, description="Level of all intervals.")
@@ -82,6 +183,23 @@ class InferConfig(Section):
             " such weights, tested together by F."
         ),
     )
+    emmeans: Emmeans = Field(
+        default=(), description="Estimated marginal means and contrasts among them."
+    )
+    robust: RobustKind | None = Field(
+        default=None,
+        description=(
+            "The coefficients and contrasts once more by a covariance that holds whatever the"
+            " covariance of a group's rows is; `CR2` is bias-reduced. Reads the rows once more."
+        ),
+    )
+    influence: OneOrMore = Field(
+        default=(),
+        description=(
+            "Grouping factors of which each level is left out in turn: leverage, Cook's distance,"
+            " DFBETAS. Reads the rows once more."
+        ),
+    )
     intervals: IntervalsConfig | None = Field(
         default=None, description="Intervals of variance parameters; none when left out."
     )
@@ -92,6 +210,16 @@ class InferConfig(Section):
             " smaller model fitted on the same sums."
         ),
     )
+
+    @property
+    def by_curvature(self) -> bool:
+        """Whether degrees of freedom come from the curvature of the likelihood."""
+        return self.ddf == "satterthwaite" or self.by_expectation
+
+    @property
+    def by_expectation(self) -> bool:
+        """Whether degrees of freedom are those of Kenward and Roger, which are for REML."""
+        return self.ddf.startswith("kenward-roger")
 
     @field_validator("contrasts")
     @classmethod
@@ -134,7 +262,6 @@ class ComparisonConfig(Section):
         return list(self.models) if self.model_fields_set == {"models"} else content(self)
 
 
-_NAMES_SCHEMA = {"type": "array", "items": {"type": "string"}}
 _COMPARISON_SCHEMA = {
     "anyOf": [
         _NAMES_SCHEMA,
@@ -157,6 +284,35 @@ Comparisons = Annotated[
 ]
 
 
+def check_inference(asked: InferConfig, *, reml: bool, sharded: bool) -> None:
+    """Raise ValueError where a fit of that kind cannot give what is asked."""
+    if asked.by_expectation and not reml:
+        raise ValueError(
+            f"infer.ddf is '{asked.ddf}', which is for REML, and 'reml' is false; write 'reml: true',"
+            " or 'ddf: satterthwaite'"
+        )
+    if not sharded:
+        return
+    if asked.ddf not in ("residual", "asymptotic"):
+        raise ValueError(
+            f"infer.ddf is '{asked.ddf}', which needs the sums of the groups, and a sharded fit leaves"
+            " them in its shards; write 'ddf: residual' or 'ddf: asymptotic'"
+        )
+    profiled = asked.intervals is not None and asked.intervals.method == "profile"
+    needed = {
+        "robust": asked.robust is not None,
+        "influence": bool(asked.influence),
+        "intervals": profiled,
+        "random_tests": asked.random_tests,
+    }
+    for key, wanted in needed.items():
+        if wanted:
+            raise ValueError(
+                f"infer.{key} needs the sums of the groups, and a sharded fit leaves them in its"
+                " shards; leave it out, or fit the model without 'sharded'"
+            )
+
+
 def check_coefficients(settings: InferConfig, names: Sequence[str], where: str) -> None:
     """Raise where a contrast weighs what is no coefficient.
 
@@ -173,3 +329,31 @@ def check_coefficients(settings: InferConfig, names: Sequence[str], where: str) 
                 f"{where}contrasts.{name}: '{unknown[0]}' is no coefficient"
                 f"{did_you_mean(unknown[0], names)}; they are {listing(names)}"
             )
+
+
+def check_variables(settings: InferConfig, variables: Sequence[str], where: str) -> None:
+    """Raise where means are asked of what is no variable of the fixed part."""
+    for place, means in enumerate(settings.emmeans, 1):
+        trend = () if means.trend is None else (means.trend,)
+        for name in (*_variables(means.specs), *means.by, *means.at, *trend):
+            if name not in variables:
+                raise ConfigError(
+                    f"{where}emmeans[{place}]: '{name}' is no variable of the fixed part"
+                    f"{did_you_mean(name, variables)}; they are {listing(variables) or 'none'}"
+                )
+
+
+def check_factors(settings: InferConfig, factors: Sequence[str], where: str) -> None:
+    """Raise where influence is asked of what is no grouping factor."""
+    for name in settings.influence:
+        if name not in factors:
+            raise ConfigError(
+                f"{where}influence: '{name}' is no grouping factor{did_you_mean(name, factors)};"
+                f" they are {listing(factors)}"
+            )
+
+
+def _variables(specs: Sequence[str]) -> list[str]:
+    """Return the variables in ``treatment | sex``."""
+    parts = (part.strip(" ~`") for text in specs for part in re.split(r"[*+:|]", text))
+    return [part for part in parts if part not in ("", "1")]

@@ -127,7 +127,7 @@ def _default_text(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    if default is None or default == {} or isinstance(default, BaseModel):
+    if default is None or default in ({}, ()) or isinstance(default, BaseModel):
         return "–"
     return f"`{default}`"
 

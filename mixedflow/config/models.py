@@ -13,7 +13,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mixedflow.config.inference import ComparisonConfig, Comparisons, InferConfig
+from mixedflow.config.inference import (
+    ComparisonConfig,
+    Comparisons,
+    InferConfig,
+    check_inference,
+)
 from mixedflow.config.section import Levels, Section
 from mixedflow.errors import did_you_mean, listing
 
@@ -176,11 +181,8 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _inference_fits_the_model(self) -> ModelConfig:
-        if self.infer is not None and self.infer.ddf.startswith("kenward") and not self.reml:
-            raise ValueError(
-                f"infer.ddf is '{self.infer.ddf}', which is for REML, and 'reml' is false; write"
-                " 'reml: true', or 'ddf: satterthwaite'"
-            )
+        if self.infer is not None:
+            check_inference(self.infer, reml=self.reml, sharded=self.sharded)
         return self
 
 
@@ -353,11 +355,10 @@ class Config(Section):
 
 def _check_solver(name: str, model: ModelConfig, control: ControlConfig) -> None:
     """Raise ValueError where the solver that is asked for cannot give the degrees of freedom."""
-    exact = ("residual", "asymptotic")
-    if model.infer is not None and control.solver == "pcg" and model.infer.ddf not in exact:
+    if model.infer is not None and control.solver == "pcg" and model.infer.by_curvature:
         raise ValueError(
             f"models.{name}.infer.ddf is '{model.infer.ddf}', which the solver 'pcg' cannot give; it"
-            f" gives {listing(exact)}"
+            " gives 'between-within', 'residual' and 'asymptotic'"
         )
 
 
@@ -375,3 +376,9 @@ def _check_comparison(comparison: ComparisonConfig, models: dict[str, ModelConfi
         raise ValueError(f"{shown} names a model twice")
     if len(names) < 2:
         raise ValueError(f"{shown} needs at least two models")
+    sharded = [name for name in names if models[name].sharded and models[name].reml]
+    if comparison.refit is not None and sharded:
+        raise ValueError(
+            f"{shown} has refit: ml, and '{sharded[0]}' is sharded, whose sums are not kept to fit it"
+            " again; write 'reml: false' there, or leave 'refit' out"
+        )

@@ -9,8 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mixedflow.report.drawing import ChartFigure
-from mixedflow.report.inference_charts import forest_figure, zeta_figures
-from mixedflow.report.inference_tables import inferred_table
+from mixedflow.report.inference_charts import (
+    forest_figure,
+    influence_figure,
+    means_figure,
+    zeta_figures,
+)
+from mixedflow.report.inference_tables import inferred_table, influence_table
 from mixedflow.report.tables import Table
 from mixedflow.results.inferred import Inferred, InferredTable
 
@@ -58,14 +63,21 @@ def inference_view(key: str, found: Inferred | None) -> InferenceView | None:
 def _part(key: str, one: InferredTable, level: float) -> InferencePart:
     if one.note or one.table.empty:
         return InferencePart(one.title, None, one.note, ())
+    if one.kind == "influence":
+        return InferencePart(one.title, influence_table(one), "", (influence_figure(key, one),))
     table = None if one.kind == "profiles" else inferred_table(one, level)
     return InferencePart(one.title, table, "", tuple(_figures(key, one, level)))
 
 
 def _figures(key: str, one: InferredTable, level: float) -> Iterator[ChartFigure]:
+    figure = None
     if one.kind == "contrasts":
-        figure = forest_figure(key, one.title, one.table, level)
-        if figure is not None:
-            yield figure
+        by = one.details.get("by", ())
+        figure = forest_figure(key, f"{one.title}: intervals", one.table, level, by)
+    if one.kind == "emmeans":
+        names = [*one.details["specs"], *one.details["by"]]
+        figure = means_figure(key, one.title, one.table, names, level)
+    if figure is not None:
+        yield figure
     if one.kind == "profiles":
         yield from zeta_figures(key, one.table, level)

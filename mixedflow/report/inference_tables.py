@@ -16,6 +16,9 @@ from mixedflow.report.tables import Cell, Table, coefficient_unit, number, numbe
 from mixedflow.results.inferred import Inferred, InferredTable
 
 SMALLEST_P = 0.001
+MOST_INFLUENTIAL = 10
+"""Levels that the table of influence shows."""
+
 Cells = list[Cell]
 
 
@@ -72,6 +75,12 @@ _COLUMNS: Mapping[str, tuple[str, Callable[[list[Any]], Cells]]] = {
     "p_mixture": ("p, mixture", _each(p_value)),
     "lower": ("Lower", _estimates),
     "upper": ("Upper", _estimates),
+    "leverage": ("Leverage", _each(_statistic)),
+    "max_leverage": ("Largest", _each(_statistic)),
+    "cook": ("Cook's D", _each(_statistic)),
+    "mdffits": ("MDFFITS", _each(_statistic)),
+    "covratio": ("COVRATIO", _each(_statistic)),
+    "covtrace": ("COVTRACE", _each(_statistic)),
     "note": ("Note", _texts),
 }
 """Column of a table -> its heading and how its values are shown."""
@@ -100,6 +109,21 @@ def inferred_table(one: InferredTable, level: float) -> Table:
     return Table(one.title, tuple(head), rows, note)
 
 
+def influence_table(one: InferredTable) -> Table:
+    """Return the levels that pull most, by Cook's distance."""
+    most = one.table.nlargest(MOST_INFLUENTIAL, "cook")
+    shown = InferredTable(one.key, one.kind, one.title, one.method, most)
+    table = inferred_table(shown, 0.0)
+    head = tuple(title.replace("dfbetas_", "DFBETAS ", 1) for title in table.head)
+    left = len(one.table) - len(most)
+    note = (
+        f"{one.method} By Cook's distance; {left:,} more in the table's file."
+        if left
+        else one.method
+    )
+    return Table(table.caption, head, table.rows, note)
+
+
 def _shown(
     name: str, level: float, *, whole_df: bool = False
 ) -> tuple[str, Callable[[list[Any]], Cells]]:
@@ -112,7 +136,7 @@ def _shown(
 def _any(values: list[Any]) -> Cells:
     """Return cells of a column that has no form of its own: text, or numbers."""
     plain = all(isinstance(value, int | float) for value in values)
-    return numbers([float(value) for value in values]) if plain else _texts(values)
+    return [number(float(value)) for value in values] if plain else _texts(values)
 
 
 def _there(value: Any) -> bool:

@@ -21,12 +21,13 @@ from mixedflow.results.tabulating import pd
 
 MANIFEST = "infer.json"
 KIND = ManifestKind(
-    "an inference", MANIFEST, 1, "mixedflow-inference", again="`mixedflow infer` writes it"
+    "tests and intervals", MANIFEST, 1, "mixedflow-inference", again="`mixedflow infer` writes it"
 )
 OWN_FILES = (MANIFEST, "*.csv")
 
 TableKind = Literal[
-    "coefficients", "anova", "contrasts", "joint", "intervals", "profiles", "random",
+    "coefficients", "anova", "contrasts", "joint", "emmeans", "robust", "intervals", "profiles",
+    "random", "influence",
 ]  # fmt: skip
 ColumnKind = Literal["text", "number", "integer", "flag"]
 
@@ -151,7 +152,7 @@ def load_inferred(folder: Path) -> Inferred:
 def _read(entry: dict[str, Any], folder: Path) -> InferredTable:
     path = folder / f"{entry['key']}.csv"
     if not path.is_file():
-        raise StoredFileError(f"no inference at '{folder}': {path.name} is missing; {KIND.again}")
+        raise StoredFileError(f"no {KIND.what} at '{folder}': {path.name} is missing; {KIND.again}")
     if file_digest(path) != entry["sha256"]:
         raise StoredFileError(f"'{path}' is not as it was written; {KIND.again}")
     if entry["kind"] not in get_args(TableKind):

@@ -1,9 +1,10 @@
-# Once per model of which it is asked: tests and intervals, from the fit alone.
+# Once per model of which it is asked: tests and intervals, from the fit alone where its sums tell.
 
 
 rule infer:
     input:
         fit=f"{RESULTS}/models/{{model}}/fit/fit.json",
+        rows=rows_to_infer,
     output:
         manifest=report(
             f"{RESULTS}/models/{{model}}/inference/infer.json",
@@ -23,10 +24,11 @@ rule infer:
     params:
         fit=subpath(input.fit, parent=True),
         options=infer_options,
+        rows=infer_rows,
         out=subpath(output.manifest, parent=True),
         version=VERSION,
     message:
         "Testing the model {wildcards.model}"
     shell:
-        "mixedflow infer {params.fit:q} {params.options} --threads={threads}"
+        "mixedflow infer {params.fit:q} {params.options} {params.rows:q} --threads={threads}"
         " --out {params.out:q} > {log:q} 2>&1"
