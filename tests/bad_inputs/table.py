@@ -15,6 +15,7 @@ from bad_inputs.file_cases import DATA_FILES
 from bad_inputs.formula_cases import FORMULAS
 from bad_inputs.group_cases import GROUPS
 from bad_inputs.inference_cases import INFERENCES
+from bad_inputs.marginal_cases import MARGINALS
 from bad_inputs.output_cases import OUTPUTS
 from bad_inputs.prediction_cases import PREDICTIONS
 from bad_inputs.residual_cases import RESIDUALS
@@ -29,6 +30,7 @@ SECTIONS: dict[str, Sequence[Case]] = {
     **RESIDUALS,
     **INFERENCES,
     **GROUPS,
+    **MARGINALS,
     **PREDICTIONS,
     **BOOTSTRAPS,
     **DATA_FILES,
