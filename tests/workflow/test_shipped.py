@@ -93,7 +93,7 @@ def test_a_change_reruns_what_depends_on_it(finished, what, old, new, jobs):
 
 
 def test_another_design_condenses_that_design_only(finished):
-    edit(finished / "config/config.yaml", "Days + (Days | Subject)", "1 + (1 | Subject)")
+    edit(finished / "config/config.yaml", "Days + (Days | Subject)", "Days + (1 | Subject)")
     jobs = snakemake("--dry-run", cwd=finished).jobs
     assert len(condensing(jobs)) == 1
     assert jobs - condensing(jobs) == OF_SLOPE
