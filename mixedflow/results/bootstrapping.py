@@ -116,10 +116,7 @@ class Draws:
 
     def __call__(self, numbers: Sequence[int]) -> list[dict[str, float | bool]]:
         """Return the numbers of every draw; none of one that could not be fitted."""
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(limits=1):
-            found = replicates(self.plan, numbers)
+        found = replicates(self.plan, numbers)
         return [{} if one is None else recorded(one, self.statistic) for one in found]
 
 
@@ -133,8 +130,10 @@ def _everywhere(
         sent = client.scatter(make, broadcast=True, hash=False)
         done = client.gather(client.map(_apply, parts, make=sent, pure=False))
     else:
+        from threadpoolctl import threadpool_limits
+
         workers = workers if runner is None else runner.workers
-        with ThreadPoolExecutor(workers) as pool:
+        with threadpool_limits(limits=1), ThreadPoolExecutor(workers) as pool:
             done = list(pool.map(make, parts)) if workers > 1 else [make(part) for part in parts]
     return [row for part in done for row in part]
 

@@ -17,7 +17,7 @@ from mixedflow.results import bootstrap_plans
 from mixedflow.results.bootstrap import Bootstrap
 from mixedflow.results.bootstrap_plans import RowPlan, drawn_levels, generator, replicates
 from mixedflow.results.bootstrapping import BootstrapRequest, _group_plan, _parametric_plan
-from mixedflow.results.replicate import names_of
+from mixedflow.results.replicate import names_of, replicate_of
 from mixedflow.results.simulating import row_blocks
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
@@ -187,6 +187,25 @@ def test_statistics_of_the_light_fit():
     ]
     with pytest.raises(DataError, match=r"statistic must return a number.*DataFrame"):
         fit.bootstrap(2, statistic=lambda one: one.varcorr)
+
+
+def test_residual_covariance_of_the_light_fit():
+    frame = data_frame("sleepstudy")
+    fit = mf.fit("Reaction ~ Days", frame, residual="ar1h(Days | Subject)")
+    np.testing.assert_allclose(replicate_of(fit).R[0], fit.residual_cov)
+    plain = replicate_of(mf.fit(SLEEP, frame))
+    assert plain.R[0] == pytest.approx(plain.sigma**2)
+    with pytest.raises(DataError, match="random slopes"):
+        plain.icc.sum()
+
+
+def test_threads_leave_the_libraries_as_they_were():
+    from threadpoolctl import threadpool_info
+
+    fit = mf.fit(SLEEP, data_frame("sleepstudy"))
+    before = [one["num_threads"] for one in threadpool_info()]
+    fit.bootstrap(70, workers=4)
+    assert [one["num_threads"] for one in threadpool_info()] == before
 
 
 def test_intervals_of_known_draws():
