@@ -6,6 +6,7 @@ Stands at "Results" in ``docs/algorithm.md``.
 from __future__ import annotations
 
 from mixedflow.results.blups import Blups
+from mixedflow.results.coefficients import Coefficients
 from mixedflow.results.inferring import Inferring
 from mixedflow.results.influence import Influence
 from mixedflow.results.marginal_questions import Marginal
@@ -14,5 +15,7 @@ from mixedflow.results.predicting import Predicting
 from mixedflow.results.resampling import Resampling
 
 
-class Questions(Blups, Inferring, Influence, Marginal, Measures, Predicting, Resampling):
+class Questions(
+    Blups, Coefficients, Inferring, Influence, Marginal, Measures, Predicting, Resampling
+):
     """What :class:`mixedflow.results.fit_result.FitResult` answers beside its estimates."""

@@ -119,7 +119,7 @@ def test_the_fixed_effects_are_shown_once_with_their_tests(html):
     estimates = html[start : html.index('id="model-1-inference"')]
     assert "by df." in estimates
     assert html.count("<caption>Fixed</caption>") == 1
-    assert "Wald" not in html
+    assert "by t with Satterthwaite" not in html
 
 
 def test_every_chart_can_be_drawn(html):
@@ -164,7 +164,7 @@ def test_hostile_names_stay_text():
 def test_a_statement_comes_before_anything_else():
     html = render_report(ReportInput(models=(section(statement="Not so.", tables=()),)))
     assert '<div class="alert warning">Not so.</div>' in html
-    assert "Wald" in html
+    assert "by t with Satterthwaite" in html
 
 
 def test_without_an_inference_there_is_no_section():
