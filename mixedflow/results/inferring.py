@@ -30,18 +30,20 @@ class Inference(MarginalInference):
     ----------
     ddf : "satterthwaite", "kenward-roger", "between-within", "residual" or "asymptotic"
     level : of the confidence intervals
+    covariance : of the coefficients: "model", or the robust "CR0", "CR1", "CR2", "CR3"
     coef_table : estimate, se, df, statistic, p, lower, upper of every coefficient
     """
 
     ddf: DfMethod
     level: float
+    covariance: str
     coef_table: pd.DataFrame
     _fit: FitResult
     _tests: FixedTests
 
     @property
     def vcov(self) -> pd.DataFrame:
-        """Covariance of the fixed effects; Kenward and Roger's adjusted one under their method."""
+        """Covariance of the fixed effects: the robust one, or Kenward and Roger's, where asked for."""
         names = self._fit.coefficient_names
         return pd.DataFrame(self._tests.vcov, index=names, columns=names)
 
@@ -82,7 +84,8 @@ class Inference(MarginalInference):
 
     def __repr__(self) -> str:
         """Return one line."""
-        return f"<Inference of {self._fit.spec.formula!r}: {self.ddf}, {100 * self.level:g} %>"
+        words = self.ddf if self.covariance == "model" else f"{self.covariance}, {self.ddf}"
+        return f"<Inference of {self._fit.spec.formula!r}: {words}, {100 * self.level:g} %>"
 
 
 class Inferring:
@@ -119,7 +122,7 @@ def _inference(fit: FitResult, ddf: str, level: float, vcov: str) -> Inference:
         tests = robust_tests(fit, method, vcov)
     names = fit.coefficient_names
     table = _row_table(tests, np.eye(len(names)), level, names)
-    return Inference(method, level, table, fit, tests)
+    return Inference(method, level, vcov, table, fit, tests)
 
 
 def _row_table(tests: FixedTests, L: Float, level: float, names: list[str]) -> pd.DataFrame:
