@@ -28,7 +28,8 @@ class Inference(MarginalInference):
 
     Attributes
     ----------
-    ddf : "satterthwaite", "kenward-roger", "between-within", "residual" or "asymptotic"
+    ddf : "satterthwaite", "kenward-roger", "kenward-roger-linear", "between-within",
+        "residual" or "asymptotic"
     level : of the confidence intervals
     covariance : of the coefficients: "model", or the robust "CR0", "CR1", "CR2", "CR3"
     coef_table : estimate, se, df, statistic, p, lower, upper of every coefficient
@@ -98,9 +99,10 @@ class Inferring:
 
         Parameters
         ----------
-        ddf : degrees of freedom: "satterthwaite"; "kenward-roger" for REML fits whose G is us, diag
-            or id, with the adjusted covariance; "between-within", by the level of nested groups that
-            a column varies at; "residual", n - p; "asymptotic", the normal distribution
+        ddf : degrees of freedom: "satterthwaite"; "kenward-roger" for REML fits, with the adjusted
+            covariance, and "kenward-roger-linear" without second derivatives; "between-within", by
+            the level of nested groups that a column varies at; "residual", n - p; "asymptotic", the
+            normal distribution
         level : of the confidence intervals, between 0 and 1
         vcov : "model", (X'V^-1X)^-1; or one that holds whatever the covariance of a group's rows:
             "CR0", "CR1" (times G / (G - 1)), bias-reduced "CR2", "CR3" (jackknife), for independent
