@@ -270,6 +270,28 @@ def test_what_cannot_be_drawn(monkeypatch):
         mf.fit("Reaction ~ 1 + (1 | Subject) + (1 | day)", stored).bootstrap(2)
 
 
+def test_fits_that_are_not_fitted_again():
+    frame = data_frame("Penicillin")
+    control = mf.FitControl(solver="pcg")
+    estimated = mf.fit("diameter ~ 1 + (1 | plate) + (1 | sample)", frame, control=control)
+    with pytest.raises(UnsupportedError, match=r"'pcg' does not make.*'schur'"):
+        estimated.bootstrap(2)
+    assert estimated.simulate(2).notna().all(axis=None)
+    sharded = mf.fit("diameter ~ 1 + (1 | plate)", frame, sharded=True)
+    for ask in (sharded.simulate, sharded.bootstrap, lambda: sharded.refit(frame["diameter"])):
+        with pytest.raises(UnsupportedError, match="fit the model without sharded=True"):
+            ask()
+
+
+def test_a_fit_on_the_boundary_is_left_again():
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"g": np.repeat(np.arange(10), 4), "y": rng.standard_normal(40)})
+    frame["y"] -= frame.groupby("g")["y"].transform("mean")
+    fit = mf.fit("y ~ 1 + (1 | g)", frame)
+    assert fit.singular
+    assert 0.3 < fit.bootstrap(50).draws["singular"].mean() < 0.8
+
+
 def test_groups_from_sums_kept_by_group():
     frame = data_frame("sleepstudy")
     sums = mf.condense(SLEEP, frame, by_group="Subject")
