@@ -136,7 +136,7 @@ def _shown(
 def _any(values: list[Any]) -> Cells:
     """Return cells of a column that has no form of its own: text, or numbers."""
     plain = all(isinstance(value, int | float) for value in values)
-    return [number(float(value)) for value in values] if plain else _texts(values)
+    return [number(float(value), f"{value:g}") for value in values] if plain else _texts(values)
 
 
 def _there(value: Any) -> bool:
