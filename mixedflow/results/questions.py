@@ -13,9 +13,10 @@ from mixedflow.results.marginal_questions import Marginal
 from mixedflow.results.measures import Measures
 from mixedflow.results.predicting import Predicting
 from mixedflow.results.resampling import Resampling
+from mixedflow.results.tidying import Tidy
 
 
 class Questions(
-    Blups, Coefficients, Inferring, Influence, Marginal, Measures, Predicting, Resampling
+    Blups, Coefficients, Inferring, Influence, Marginal, Measures, Predicting, Resampling, Tidy
 ):
     """What :class:`mixedflow.results.fit_result.FitResult` answers beside its estimates."""

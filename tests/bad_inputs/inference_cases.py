@@ -91,6 +91,14 @@ INFERENCE = [
         formula="y ~ x + (0 + x | g)",
     ),
     asked(
+        "effects of tidy misspelt",
+        "fit.tidy('random')",
+        UnsupportedError,
+        "'random'",
+        "'ran_pars'",
+        of=lambda fit: fit.tidy("random"),
+    ),
+    asked(
         "type of hypotheses",
         "fit.infer().anova(type=4)",
         UnsupportedError,
