@@ -196,6 +196,12 @@ def test_group_that_alone_tells_of_a_coefficient_is_left_as_missing():
     assert np.isnan(found.loc["3", "cook"])
     assert found.loc["3", "covratio"] == np.inf
     assert np.isfinite(found.drop("3")).all().all()
+    refits = fit.influence("g", ["3", "4"], refit=True)
+    assert np.isnan(refits.loc["3", ["cook", "covratio", "dfbetas_x"]]).all()
+    assert np.isfinite(refits.loc["4", "cook"])
+    jackknife = fit.jackknife()
+    assert jackknife.replicates["x"].isna().sum() == 1
+    assert np.isfinite(jackknife.table.loc[["x", "only", "sigma"]]).all().all()
     assert np.isfinite(fit.infer(vcov="CR2").coef_table.loc["x"]).all()
 
 
