@@ -60,7 +60,12 @@ def some_tables(name="rise"):
         }
     )
     pulls = pd.DataFrame(
-        {name: [f"s{i}" for i in range(40)], "leverage": 0.1, "cook": np.arange(40) / 40}
+        {
+            name: [f"s{i}" for i in range(40)],
+            "leverage": 0.1,
+            "dfbetas_x": 0.12345,
+            "cook": np.arange(40) / 40,
+        }
     )
     by = {"specs": ["Days"], "by": []}
     return (
@@ -141,6 +146,8 @@ def test_many_levels_leave_a_short_table(html):
     table = table[: table.index("</table>")]
     assert table.count("<tr>") == 11
     assert "s39" in table
+    assert "DFBETAS x" in table
+    assert ">0.123<" in table
     assert "30 more in the table" in html
 
 
