@@ -21,7 +21,7 @@ def page(script: str, out: Path, *arguments: str) -> str:
 
 def test_coverage_does_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
     one, two = (
-        page("coverage.py", tmp_path / f"{n}.md", "--replicates", "2", "--processes", str(n))
+        page("coverage_study.py", tmp_path / f"{n}.md", "--replicates", "2", "--processes", str(n))
         for n in (1, 2)
     )
     assert one == two

@@ -1,7 +1,7 @@
 """Do 95 % intervals cover 95 %, and do tests at 5 % reject 5 %? Simulated, on few groups.
 
-    python benchmarks/coverage.py                                    # 500 replicates, to the terminal
-    python benchmarks/coverage.py --replicates 5000 --out docs/coverage.md       # half an hour
+    python benchmarks/coverage_study.py                                    # 500 replicates, to the terminal
+    python benchmarks/coverage_study.py --replicates 5000 --out docs/coverage.md       # half an hour
 
 Groups have 2 to 12 rows; ``arm`` is constant within a group, in one group of three; ``x`` varies
 within groups about a mean of their own. The rows are made once a design and encoded once; a
@@ -175,7 +175,7 @@ def test_rows(replicates: int, pool: ProcessPoolExecutor) -> Iterator[list[str]]
 
 PAGE = """# Coverage of intervals, size of tests
 
-Written by `python benchmarks/coverage.py --replicates {replicates} --test-replicates {tested} --out
+Written by `python benchmarks/coverage_study.py --replicates {replicates} --test-replicates {tested} --out
 docs/coverage.md`: {replicates:,} simulated data sets a design for intervals, {tested:,} for tests. Model
 `y ~ arm * x` with a random part in groups of 2 to 12 rows; `arm` is constant within a group (one group of
 three), `x` varies within groups about a mean of their own. True standard deviations: intercept 1, slope of
