@@ -1,0 +1,286 @@
+"""Snakemake's executor: every job is a task of Dask workers.
+
+Nothing is polled on the way of a job: the end of a task wakes the loop. Once every ``TICK`` seconds the
+loop looks whether scheduler and workers are still there. Stands outside the equations of
+``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+from mixedflow.errors import MixedflowError
+from mixedflow.plugins.ledger import Ledger, Need
+from mixedflow.plugins.settings import ExecutorSettings
+from mixedflow.plugins.task import Order
+
+if TYPE_CHECKING:
+    from mixedflow.plugins.pool import Pool
+
+TICK = 2.0
+RESULT_SECONDS = 20
+MISSES = 2
+"""Looks in a row at which a worker must be absent before its jobs are given up."""
+
+FOLDER = ".snakemake/mixedflow-dask"
+MOST_URGENT = 2**31
+
+
+class Wake:
+    """An alarm that any thread sounds and one event loop waits for."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._sounded = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._event: asyncio.Event | None = None
+
+    def sound(self) -> None:
+        """Wake the loop, or keep it from falling asleep."""
+        with self._guard:
+            self._sounded = True
+            if self._loop is not None and self._event is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._event.set)
+
+    async def wait(self, seconds: float) -> None:
+        """Return when the alarm sounds, at once if it has since the last call."""
+        event = asyncio.Event()
+        with self._guard:
+            self._loop, self._event = asyncio.get_running_loop(), event
+            if self._sounded:
+                event.set()
+        try:
+            await asyncio.wait_for(event.wait(), seconds)
+        except TimeoutError:
+            pass
+        finally:
+            with self._guard:
+                self._sounded, self._event = False, None
+
+
+@dataclass(slots=True)
+class Track:
+    """A job on its way."""
+
+    order: Order
+    need: Need
+    priority: int
+    future: Any = None
+    address: str = ""
+    misses: int = 0
+    stranded: float | None = None
+
+
+class Executor(RemoteExecutor):
+    """Runs Snakemake's jobs on Dask workers."""
+
+    def __init__(self, workflow: Any, logger: Any) -> None:
+        # The base class starts its thread before it calls __post_init__: all that the thread touches
+        # must be there, or it dies in silence and Snakemake waits for ever.
+        self._wake = Wake()
+        self._guard = threading.RLock()
+        self._ledger = Ledger()
+        self._tracks: dict[str, Track] = {}
+        self._pool: Pool | None = None
+        self._looked = 0.0
+        self._run = uuid.uuid4().hex[:8]
+        super().__init__(workflow, logger)
+
+    def __post_init__(self) -> None:
+        """Reach or start the workers, and see that they can run jobs."""
+        from mixedflow.plugins.pool import open_pool, probe
+
+        self._settings = self.executor_settings or ExecutorSettings()
+        self._logdir = Path(self._settings.logdir or FOLDER).absolute()
+        self._desk = Path(self.tmpdir) / "desk"
+        self._desk.mkdir()
+        witness = self._desk / "probe"
+        witness.touch()
+        try:
+            pool = open_pool(self._settings, Path(FOLDER).absolute())
+        except MixedflowError as fault:
+            raise WorkflowError(str(fault)) from fault
+        try:
+            probe(pool, witness, self._latency())
+            self._ledger.workers = pool.capacities()
+        except MixedflowError as fault:
+            pool.close()
+            raise WorkflowError(str(fault)) from fault
+        self._pool = pool
+        self._looked = time.monotonic()
+        found = ", ".join(str(worker) for worker in self._ledger.workers.values())
+        self.logger.info(f"Dask scheduler {pool.address}, workers with: {found}")
+
+    def _latency(self) -> float:
+        return float(getattr(self.workflow.execution_settings, "latency_wait", 5))
+
+    def get_job_args(self, job: Any) -> str:
+        """Return Snakemake's arguments; the job has the cores that its threads ask for."""
+        return f"{super().get_job_args(job)} --cores {max(1, job.threads)}"
+
+    def run_job(self, job: Any) -> None:
+        """Take a job, or refuse it at once if no worker can ever run it."""
+        need = Need(max(1, job.threads), _number(job.resources.get("mem_mb")))
+        refusal = self._refusal(job, need)
+        if refusal:
+            self.report_job_error(SubmittedJobInfo(job), msg=f"{refusal}. ")
+            return
+        key = f"{job.name}-{job.jobid}-{job.attempt}-{self._run}-{len(self._tracks)}"
+        order = Order(
+            key=key,
+            command=self.format_job_exec(job),
+            folder=str(Path.cwd()),
+            log=str(self._logdir / job.name / f"{key}.log"),
+            desk=str(self._desk),
+            environment=dict(self.envvars()),
+        )
+        order.issue()
+        priority = max(-MOST_URGENT, min(MOST_URGENT, _number(getattr(job, "priority", 0))))
+        with self._guard:
+            self._tracks[key] = Track(order, need, int(priority))
+            self._ledger.add(key, need, int(priority))
+        self.report_job_submission(SubmittedJobInfo(job, external_jobid=key))
+        self._wake.sound()
+
+    def _refusal(self, job: Any, need: Need) -> str:
+        if self._pool is None or self._pool.lost():
+            return self._loss()
+        with self._guard:
+            return self._ledger.refusal(f"rule {job.name}", need)
+
+    def _loss(self) -> str:
+        address = "" if self._pool is None else f" at {self._pool.address}"
+        return f"the Dask scheduler{address} is gone"
+
+    async def check_active_jobs(
+        self, active_jobs: list[SubmittedJobInfo]
+    ) -> AsyncGenerator[SubmittedJobInfo, None]:
+        """Report the jobs that have ended, yield the others, and send those that find room."""
+        if self._pool is None:
+            for info in active_jobs:
+                yield info
+            return
+        self._look(self._pool)
+        for info in active_jobs:
+            key = str(info.external_jobid)
+            verdict = self._verdict(self._pool, self._tracks[key])
+            if verdict is None:
+                yield info
+                continue
+            log = self._give_up(key).order.log
+            if verdict:
+                self.report_job_error(info, msg=f"{verdict}. ", aux_logs=[log])
+            else:
+                self.report_job_success(info)
+        self._send(self._pool)
+
+    def _look(self, pool: Pool) -> None:
+        """See now and then which workers are there."""
+        if pool.lost() or time.monotonic() - self._looked < TICK:
+            return
+        found = pool.capacities()
+        self._looked = time.monotonic()
+        if pool.lost():
+            return
+        with self._guard:
+            self._ledger.workers = found
+            for track in self._tracks.values():
+                absent = bool(track.address) and track.address not in found
+                track.misses = track.misses + 1 if absent else 0
+                waits = track.future is None and not self._ledger.possible(track.need)
+                track.stranded = (track.stranded or self._looked) if waits else None
+
+    def _verdict(self, pool: Pool, track: Track) -> str | None:
+        """Return why a job failed, "" if it did not, None while it is on its way."""
+        status = "waiting" if track.future is None else track.future.status
+        if status == "finished":
+            return _said(track.future)
+        if pool.lost():
+            return self._loss()
+        if status == "error":
+            return f"its task failed: {track.future.exception(timeout=RESULT_SECONDS)!r}"
+        if status in {"cancelled", "lost"}:
+            return "its task was cancelled by the Dask scheduler"
+        return self._abandoned(track)
+
+    def _abandoned(self, track: Track) -> str | None:
+        """Return why a job will never end, None if it may."""
+        if track.misses >= MISSES:
+            return f"the Dask worker {track.address} that ran it died"
+        patience = self._settings.patience
+        if track.stranded is not None and time.monotonic() - track.stranded > patience:
+            return f"no Dask worker with {track.need} has been there for {patience} s"
+        return None
+
+    def _give_up(self, key: str) -> Track:
+        """Take a job off the books and make sure that it cannot run any more."""
+        with self._guard:
+            self._ledger.forget(key)
+            track = self._tracks[key]
+            track.address, track.stranded = "", None
+        track.order.withdraw()
+        if track.future is not None:
+            track.future.release()
+        return track
+
+    def _send(self, pool: Pool) -> None:
+        """Send the jobs that find room."""
+        if pool.lost():
+            return
+        with self._guard:
+            for key, address, need in self._ledger.place():
+                track = self._tracks[key]
+                resources = self._ledger.workers[address].resources(need)
+                track.address = address
+                track.future = pool.send(track.order, address, resources, track.priority)
+                track.future.add_done_callback(lambda _: self._wake.sound())
+
+    async def sleep(self) -> None:
+        """Wait until something happens, a tick at most."""
+        await self._wake.wait(TICK)
+
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:  # noqa: ARG002
+        """Stop all jobs, wherever they are, and wait until they have ended."""
+        with self._guard:
+            tracks = list(self._tracks.values())
+        for track in tracks:
+            track.order.withdraw()
+        if self._pool is not None:
+            futures = [track.future for track in tracks if track.future is not None]
+            self._pool.stop([future for future in futures if future.status == "pending"])
+
+    def shutdown(self) -> None:
+        """End the loop, then leave the workers."""
+        with self.lock:
+            self.wait = False
+        self._wake.sound()
+        super().shutdown()
+        if self._pool is not None:
+            self._pool.close()
+
+
+def _said(future: Any) -> str:
+    """Return why a finished task's job failed, or an empty string."""
+    try:
+        outcome = future.result(timeout=RESULT_SECONDS)
+    except (OSError, TimeoutError) as fault:
+        return f"its result cannot be fetched: {fault!r}"
+    if outcome.code is None:
+        return str(outcome.why)
+    return f"exit code {outcome.code} on {outcome.place}" if outcome.code else ""
+
+
+def _number(value: Any) -> float:
+    """Return a resource as a number; what is not one asks for nothing."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0

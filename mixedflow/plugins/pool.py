@@ -1,0 +1,268 @@
+"""The connection to a Dask scheduler, which is given or started here with local workers.
+
+Stands outside the equations of ``docs/algorithm.md``. Dask is imported when a connection is made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mixedflow.data.atomic import atomic_write_text
+from mixedflow.errors import MixedflowError
+from mixedflow.plugins.ledger import Capacity
+from mixedflow.plugins.settings import ExecutorSettings
+from mixedflow.plugins.task import Order, Outcome, run_command
+
+CONNECT_SECONDS = 10
+ANSWER_SECONDS = 20
+STOP_SECONDS = 10
+START_SECONDS = 60
+SCHEDULER_FILE = "scheduler.json"
+
+
+class PoolError(MixedflowError):
+    """Dask workers cannot be started or reached, or cannot run the jobs."""
+
+
+def check_settings(settings: ExecutorSettings) -> None:
+    """Refuse options that contradict each other."""
+    given = [
+        f"--mixedflow-dask-{name.replace('_', '-')}"
+        for name in ("address", "scheduler_file", "local_workers")
+        if getattr(settings, name) is not None
+    ]
+    if len(given) > 1:
+        raise PoolError(f"{' and '.join(given)} say two places to run; give one of them")
+    for name in ("local_workers", "worker_threads", "worker_mem_mb", "patience"):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            option = f"--mixedflow-dask-{name.replace('_', '-')}"
+            raise PoolError(f"{option} must be 1 or more, not {value}")
+
+
+@dataclass(slots=True)
+class Pool:
+    """A scheduler with workers.
+
+    Attributes
+    ----------
+    client : the connection
+    address : of the scheduler
+    host : the process of local workers, None where the scheduler was given
+    known : file that tells jobs the address
+    """
+
+    client: Any
+    address: str
+    host: subprocess.Popen[bytes] | None
+    known: Path
+    _lost: bool = field(default=False)
+
+    def lost(self) -> bool:
+        """Say whether the scheduler is gone; once lost it stays so."""
+        self._lost = self._lost or self.client.status != "running"
+        return self._lost
+
+    def capacities(self) -> dict[str, Capacity]:
+        """Ask the scheduler what each worker has; nothing, and lost, when it does not answer."""
+        try:
+            found = self.client.sync(
+                self.client.scheduler.identity, n_workers=-1, callback_timeout=ANSWER_SECONDS
+            )
+        except (OSError, TimeoutError, ValueError, AttributeError):
+            self._lost = True
+            return {}
+        workers = found["workers"].items()
+        return {a: Capacity.of(w) for a, w in workers if w.get("status") in {"running", "paused"}}
+
+    def send(self, order: Order, address: str, resources: dict[str, float], priority: int) -> Any:
+        """Give a job to a worker; return its future."""
+        return self.client.submit(
+            run_command,
+            order,
+            key=order.key,
+            pure=False,
+            workers=[address],
+            allow_other_workers=True,
+            resources=resources or None,
+            retries=0,
+            priority=priority,
+        )
+
+    def stop(self, futures: list[Any]) -> None:
+        """Wait for withdrawn jobs to end, then forget them."""
+        from distributed import wait
+
+        if self.lost() or not futures:
+            return
+        with suppress(OSError, TimeoutError, ValueError):
+            wait(futures, timeout=STOP_SECONDS)  # type: ignore[no-untyped-call]
+            self.client.cancel(futures, force=True)
+
+    def close(self) -> None:
+        """Leave the scheduler, or stop it if it was started here."""
+        self.known.unlink(missing_ok=True)
+        with suppress(OSError, TimeoutError, RuntimeError):
+            self.client.close(timeout=2)
+        if self.host is not None:
+            stop_host(self.host)
+
+
+def open_pool(settings: ExecutorSettings, folder: Path) -> Pool:
+    """Connect to the scheduler that the settings name, or start one; wait for a worker."""
+    check_settings(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    host, address = None, _given_address(settings)
+    if settings.local_workers is not None:
+        host, address = _start_host(settings, folder / "workers.log")
+    try:
+        client = _connect(address)
+        pool = Pool(client, address, host, folder / SCHEDULER_FILE)
+        _wait_for_worker(client, settings, address)
+    except BaseException:
+        if host is not None:
+            stop_host(host)
+        raise
+    content = {"address": address} | ({} if host is None else {"pid": host.pid})
+    atomic_write_text(pool.known, json.dumps(content) + "\n")
+    return pool
+
+
+def _given_address(settings: ExecutorSettings) -> str:
+    if settings.local_workers is not None:
+        return ""
+    if settings.address is not None:
+        return settings.address
+    if settings.scheduler_file is not None:
+        try:
+            return str(json.loads(settings.scheduler_file.read_text(encoding="utf-8"))["address"])
+        except OSError as fault:
+            raise PoolError(
+                f"the scheduler file '{settings.scheduler_file}' cannot be read: {fault.strerror}"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise PoolError(
+                f"'{settings.scheduler_file}' is not a Dask scheduler file: it names no address"
+            ) from None
+    import dask
+
+    address = dask.config.get("scheduler-address", None)
+    if not address:
+        raise PoolError(
+            "no Dask scheduler is named; give --mixedflow-dask-address, --mixedflow-dask-scheduler-file"
+            " or --mixedflow-dask-local-workers, or set DASK_SCHEDULER_ADDRESS"
+        )
+    return str(address)
+
+
+def _connect(address: str) -> Any:
+    from distributed import Client
+
+    try:
+        return Client(  # type: ignore[no-untyped-call]
+            address, timeout=CONNECT_SECONDS, set_as_default=False
+        )
+    except (OSError, ValueError, TypeError) as fault:
+        raise PoolError(
+            f"no Dask scheduler answers at '{address}' within {CONNECT_SECONDS} s"
+        ) from fault
+
+
+def _wait_for_worker(client: Any, settings: ExecutorSettings, address: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=settings.patience)
+    except TimeoutError:
+        raise PoolError(
+            f"the Dask scheduler at '{address}' has no worker after {settings.patience} s"
+            " (--mixedflow-dask-patience)"
+        ) from None
+
+
+def _start_host(settings: ExecutorSettings, log: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start the process of local workers; return it and the address of their scheduler."""
+    numbers = [settings.local_workers, settings.worker_threads, settings.worker_mem_mb]
+    command = [sys.executable, "-m", "mixedflow.plugins.local_workers"]
+    command += [str(number) for number in numbers if number is not None]
+    with log.open("wb") as said:
+        host = subprocess.Popen(  # noqa: S603 - this Python, numbers only
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            start_new_session=True,
+        )
+    address = _first_line(host, START_SECONDS)
+    if not address:
+        stop_host(host)
+        raise PoolError(f"the local Dask workers did not start; '{log}' says why")
+    return host, address
+
+
+def _first_line(host: subprocess.Popen[bytes], seconds: float) -> str:
+    assert host.stdout is not None  # noqa: S101 - it was asked for
+    said, deadline = b"", time.monotonic() + seconds
+    while not said.endswith(b"\n"):
+        left = max(0.0, deadline - time.monotonic())
+        ready, _, _ = select.select([host.stdout], [], [], left)
+        piece = os.read(host.stdout.fileno(), 512) if ready else b""
+        if not piece:
+            return ""
+        said += piece
+    return said.decode().strip()
+
+
+def stop_host(host: subprocess.Popen[bytes]) -> None:
+    """Let the local workers end; end them if they do not."""
+    for pipe in (host.stdin, host.stdout):
+        if pipe is not None:
+            pipe.close()
+    try:
+        host.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):
+            os.killpg(host.pid, signal.SIGKILL)
+        host.wait()
+
+
+def probe(pool: Pool, path: Path, seconds: float) -> None:
+    """Refuse workers that do not see a file which was written here, or have no mixedflow."""
+    check: Callable[..., Any] = seen
+    answers = pool.client.run(check, str(path), seconds, on_error="return")
+    blind = sorted(worker for worker, answer in answers.items() if answer is False)
+    odd = {
+        worker: answer for worker, answer in answers.items() if isinstance(answer, BaseException)
+    }
+    if odd:
+        worker, fault = min(odd.items())
+        raise PoolError(f"the Dask worker {worker} cannot run jobs of mixedflow: {fault!r}")
+    if blind:
+        raise PoolError(
+            f"{len(blind)} of {len(answers)} Dask workers do not see '{path}', the first {blind[0]};"
+            " jobs need a file system that all workers share"
+        )
+
+
+async def seen(path: str, seconds: float) -> bool:
+    """Say whether a file shows up within some seconds; runs on the worker."""
+    import asyncio
+
+    deadline = time.monotonic() + seconds
+    while not Path(path).exists():
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(0.1)
+    return True
+
+
+__all__ = ["Outcome", "Pool", "PoolError", "check_settings", "open_pool", "probe"]
