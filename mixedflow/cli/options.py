@@ -37,7 +37,7 @@ ResidualOption = Annotated[
     str, typer.Option("--residual", help="Structure of the residuals, as 'us(visit | subject)'.")
 ]
 DaskOption = Annotated[
-    str, typer.Option("--dask", help="synchronous, threads, processes or address.")
+    str, typer.Option("--dask", help="synchronous, threads, local, address, srun or jobqueue.")
 ]
 WorkersOption = Annotated[int | None, typer.Option("--workers", help="Number of workers.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", help="Threads of one worker.")]
@@ -47,6 +47,15 @@ MemoryOption = Annotated[
 AddressOption = Annotated[str | None, typer.Option("--address", help="A Dask scheduler.")]
 SchedulerOption = Annotated[
     str | None, typer.Option("--scheduler-file", help="A Dask scheduler's file.")
+]
+TlsOption = Annotated[
+    str | None, typer.Option("--tls", help="Certificates: '{ca: FILE, cert: FILE, key: FILE}'.")
+]
+InterfaceOption = Annotated[
+    str | None, typer.Option("--interface", help="Network interface, for srun and jobqueue.")
+]
+JobsOption = Annotated[
+    str | None, typer.Option("--jobqueue", help="Jobs of workers: '{queue: main, walltime: 60}'.")
 ]
 
 
@@ -58,6 +67,10 @@ def data_config(path: str, **given: Any) -> DataConfig:
 
 def dask_config(**given: Any) -> DaskConfig:
     """Return where the command line wants the work to run."""
+    examples = {"tls": "{ca: ca.pem, cert: me.pem, key: me.key}", "jobqueue": "{queue: main}"}
+    for key, example in examples.items():
+        if given.get(key) is not None:
+            given[key] = yaml_value(given[key], f"--{key}", example)
     found: DaskConfig = _section("DaskConfig", given)
     return found
 

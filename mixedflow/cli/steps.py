@@ -46,6 +46,9 @@ def prepare(  # noqa: PLR0913 - one argument an option
     memory: opt.MemoryOption = None,
     address: opt.AddressOption = None,
     scheduler_file: opt.SchedulerOption = None,
+    tls: opt.TlsOption = None,
+    interface: opt.InterfaceOption = None,
+    jobqueue: opt.JobsOption = None,
 ) -> None:
     """Read a data set once and write it as Parquet partitions with a manifest."""
     wanted = opt.data_config(
@@ -63,6 +66,9 @@ def prepare(  # noqa: PLR0913 - one argument an option
         memory=memory,
         address=address,
         scheduler_file=scheduler_file,
+        tls=tls,
+        interface=interface,
+        jobqueue=jobqueue,
     )
     opt.hold_threads(threads)
     from mixedflow.steps import prepare_step
@@ -87,6 +93,9 @@ def condense(  # noqa: PLR0913 - one argument an option
     memory: opt.MemoryOption = None,
     address: opt.AddressOption = None,
     scheduler_file: opt.SchedulerOption = None,
+    tls: opt.TlsOption = None,
+    interface: opt.InterfaceOption = None,
+    jobqueue: opt.JobsOption = None,
 ) -> None:
     """Condense the rows to cross-products: all that any fit of the design needs."""
     wanted = opt.data_config(prepared, levels=opt.level_lists(levels), missing=missing)
@@ -97,6 +106,9 @@ def condense(  # noqa: PLR0913 - one argument an option
         memory=memory,
         address=address,
         scheduler_file=scheduler_file,
+        tls=tls,
+        interface=interface,
+        jobqueue=jobqueue,
     )
     opt.hold_threads(threads)
     from mixedflow.steps import condense_step
@@ -153,6 +165,9 @@ def fit(  # noqa: PLR0913 - one argument an option
     memory: opt.MemoryOption = None,
     address: opt.AddressOption = None,
     scheduler_file: opt.SchedulerOption = None,
+    tls: opt.TlsOption = None,
+    interface: opt.InterfaceOption = None,
+    jobqueue: opt.JobsOption = None,
     allow_nonconverged: Annotated[
         bool, typer.Option("--allow-nonconverged", help="Exit with 0 instead of 3.")
     ] = False,
@@ -182,6 +197,9 @@ def fit(  # noqa: PLR0913 - one argument an option
         memory=memory,
         address=address,
         scheduler_file=scheduler_file,
+        tls=tls,
+        interface=interface,
+        jobqueue=jobqueue,
     )
     control = opt.control_config(
         max_iter=max_iter,
@@ -216,6 +234,9 @@ def diagnose(  # noqa: PLR0913 - one argument an option
     memory: opt.MemoryOption = None,
     address: opt.AddressOption = None,
     scheduler_file: opt.SchedulerOption = None,
+    tls: opt.TlsOption = None,
+    interface: opt.InterfaceOption = None,
+    jobqueue: opt.JobsOption = None,
 ) -> None:
     """Write fitted values and residuals, and the summaries that the report draws."""
     place = opt.dask_config(
@@ -225,6 +246,9 @@ def diagnose(  # noqa: PLR0913 - one argument an option
         memory=memory,
         address=address,
         scheduler_file=scheduler_file,
+        tls=tls,
+        interface=interface,
+        jobqueue=jobqueue,
     )
     opt.hold_threads(threads)
     from mixedflow.steps import diagnose_step

@@ -3,11 +3,11 @@
 Stands outside the equations of ``docs/algorithm.md``.
 """
 
+from mixedflow.config.dask import DaskConfig, JobQueueConfig, TlsConfig
 from mixedflow.config.inference import ComparisonConfig, InferConfig
 from mixedflow.config.models import (
     Config,
     ControlConfig,
-    DaskConfig,
     DataConfig,
     ModelConfig,
     ReportConfig,
@@ -21,8 +21,10 @@ __all__ = [
     "DaskConfig",
     "DataConfig",
     "InferConfig",
+    "JobQueueConfig",
     "ModelConfig",
     "ReportConfig",
+    "TlsConfig",
     "check_config",
     "config_text",
     "load_config",

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from mixedflow.config.dask import DaskConfig
 from mixedflow.config.inference import (
     ComparisonConfig,
     Comparisons,
@@ -26,25 +27,10 @@ TypeName = Literal["category", "float", "int", "string"]
 MissingPolicy = Literal["drop", "error"]
 Method = Literal["auto", "em", "px-em", "ai"]
 Solver = Literal["auto", "grouped", "dense", "schur", "sparse", "pcg"]
-DaskKind = Literal["synchronous", "threads", "processes", "address"]
 NonConverged = Literal["report", "error"]
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 RESERVED_NAMES = ("models", "logs", "benchmarks", "report.html")
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?i?B)", re.IGNORECASE)
-_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
-_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-
-
-def parse_memory(text: str) -> int:
-    """Return the number of bytes that ``"2 GB"`` or ``"512 MiB"`` means."""
-    found = _MEMORY.fullmatch(text.strip())
-    if found is None:
-        raise ValueError(f"'{text}' is not an amount of memory; write it like '2 GB' or '512 MiB'")
-    size = int(float(found[1]) * _UNITS[found[2].lower()])
-    if size <= 0:
-        raise ValueError(f"'{text}' is no memory at all; write it like '2 GB' or '512 MiB'")
-    return size
 
 
 def check_name(name: str, what: str) -> str:
@@ -191,51 +177,6 @@ class ReportConfig(Section):
 
     title: str = Field(default="Mixed models", description="Title of the page.")
     author: str | None = Field(default=None, description="Who answers for the analysis.")
-
-
-class DaskConfig(Section):
-    """Where the passes over the rows run; never changes a result, so it reruns nothing."""
-
-    kind: DaskKind = Field(
-        default="threads",
-        description=(
-            "`synchronous`: in the process itself; `threads` or `processes` of this machine;"
-            " `address`: a running Dask scheduler."
-        ),
-    )
-    workers: int | None = Field(
-        default=None, ge=1, description="Workers; the rule's Snakemake `threads` when left out."
-    )
-    threads: int = Field(default=1, ge=1, description="Threads of one worker.")
-    memory: str | None = Field(
-        default=None,
-        description=(
-            "Memory of all workers together, like `4 GB`; the rule's Snakemake `mem_mb` when left"
-            " out."
-        ),
-    )
-    address: str | None = Field(
-        default=None, description="Address of the scheduler, for `kind: address`."
-    )
-    scheduler_file: str | None = Field(
-        default=None, description="Scheduler file, for `kind: address`, instead of `address`."
-    )
-
-    @field_validator("memory")
-    @classmethod
-    def _memory_is_an_amount(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_memory(value)
-        return value
-
-    @model_validator(mode="after")
-    def _address_fits_kind(self) -> DaskConfig:
-        given = [key for key in ("address", "scheduler_file") if getattr(self, key) is not None]
-        if self.kind == "address" and len(given) != 1:
-            raise ValueError("kind 'address' needs either 'address' or 'scheduler_file'")
-        if self.kind != "address" and given:
-            raise ValueError(f"'{given[0]}' is for kind 'address' only, not '{self.kind}'")
-        return self
 
 
 class ControlConfig(Section):

@@ -14,13 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixedflow.config.dask import parse_memory
 from mixedflow.config.inference import InferConfig, check_factors, check_variables
-from mixedflow.config.models import Config, DataConfig, ModelConfig, parse_memory
+from mixedflow.config.models import Config, DataConfig, ModelConfig
 from mixedflow.config.section import Section
 from mixedflow.errors import ConfigError, MixedflowError
 
 DEFAULT_MEMORY_MB = 4000
 DEFAULT_THREADS = 2
+DEFAULT_JOBS = 2
+"""Jobs of workers at most, where nothing is said."""
+
+_WORKERS_BESIDE = ("srun", "jobqueue")
+
 MONTE_CARLO = ("mc_probes", "mc_target", "mc_seed")
 """Keys of `control` for the solver `pcg`."""
 
@@ -117,23 +123,44 @@ class WorkflowPlan:
     def threads(self) -> int:
         """Threads that a pass over the rows may use."""
         dask = self.config.dask
+        if dask.kind in _WORKERS_BESIDE:
+            return dask.threads if dask.kind == "srun" else 1
         return DEFAULT_THREADS if dask.workers is None else dask.workers * dask.threads
 
     @property
     def memory_mb(self) -> int:
         """Memory that a pass over the rows may use, in MB."""
-        memory = self.config.dask.memory
+        dask = self.config.dask
+        memory = None if dask.kind == "jobqueue" else dask.memory
         return DEFAULT_MEMORY_MB if memory is None else max(1, parse_memory(memory) // 10**6)
 
-    def dask_options(self, threads: int, mem_mb: int) -> str:
-        """Return the options that say where a pass over the rows runs."""
+    def dask_options(
+        self, threads: int, mem_mb: int, tasks: int | None = None, nodes: int | None = None
+    ) -> str:
+        """Return the options that say where a pass over the rows runs.
+
+        Parameters
+        ----------
+        threads, mem_mb : of the rule's job, on one node
+        tasks, nodes : of a job on several nodes, for workers started by srun
+        """
         dask = self.config.dask
-        workers = dask.workers or max(1, threads // dask.threads)
-        if dask.kind != "address":
-            workers = min(workers, max(1, threads // dask.threads))
+        here = max(1, threads // dask.threads)
+        workers, memory = dask.workers or here, f"{mem_mb} MB"
+        if dask.kind == "srun":
+            there = tasks or 1
+            workers, memory = min(dask.workers or there, there), f"{mem_mb * (nodes or 1)} MB"
+        elif dask.kind == "jobqueue":
+            workers = dask.workers or DEFAULT_JOBS
+            memory = dask.memory or f"{mem_mb * workers} MB"
+        elif dask.kind != "address":
+            workers = min(workers, here)
         options = [f"--dask={dask.kind}", f"--workers={workers}", f"--threads={dask.threads}"]
-        options.append(f"--memory={mem_mb} MB")
+        options.append(f"--memory={memory}")
         options += _given({"address": dask.address, "scheduler-file": dask.scheduler_file})
+        options += _given({"interface": dask.interface})
+        sections = {"tls": dask.tls, "jobqueue": dask.jobqueue}
+        options += [f"--{name}={_flow(_set(given))}" for name, given in sections.items() if given]
         return shlex.join(options)
 
     @property
@@ -170,10 +197,17 @@ class WorkflowPlan:
         """Return the threads that a fit may use; a sharded one reads the rows."""
         return self.threads if self.config.models[name].sharded else 1
 
-    def fit_place(self, name: str, threads: int, mem_mb: int) -> str:
+    def fit_place(
+        self,
+        name: str,
+        threads: int,
+        mem_mb: int,
+        tasks: int | None = None,
+        nodes: int | None = None,
+    ) -> str:
         """Return the options that say where a fit runs."""
         if self.config.models[name].sharded:
-            return self.dask_options(threads, mem_mb)
+            return self.dask_options(threads, mem_mb, tasks, nodes)
         return f"--threads={threads}"
 
     def _first(self, dataset: str, design: str) -> ModelConfig:

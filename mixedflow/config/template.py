@@ -60,7 +60,7 @@ report:
 
 # Where the work runs; changes no result.
 # dask:
-#   kind: threads      # synchronous, threads, processes or address
+#   kind: threads      # synchronous, threads, processes, address, srun or jobqueue
 #   workers: 4
 #   memory: 8 GB
 """

@@ -11,12 +11,20 @@ if TYPE_CHECKING:
     from mixedflow.parallel.condensing import condense, learn_schema, summarize
     from mixedflow.parallel.mapping import map_each, map_reduce
     from mixedflow.parallel.preparing import prepare
-    from mixedflow.parallel.runner import SYNCHRONOUS, Runner, WorkerError, open_runner, own_runner
+    from mixedflow.parallel.runner import (
+        SYNCHRONOUS,
+        JobQueue,
+        Runner,
+        WorkerError,
+        open_runner,
+        own_runner,
+    )
     from mixedflow.parallel.threads import (
         limited_threads,
         set_thread_environment,
         thread_environment,
     )
+    from mixedflow.parallel.tls import Tls
     from mixedflow.parallel.tree import aligned, tree_plan
 
 _HOME = {
@@ -26,6 +34,7 @@ _HOME = {
     "prepare": "preparing",
     "map_each": "mapping",
     "map_reduce": "mapping",
+    "JobQueue": "runner",
     "Runner": "runner",
     "SYNCHRONOUS": "runner",
     "WorkerError": "runner",
@@ -34,13 +43,16 @@ _HOME = {
     "limited_threads": "threads",
     "set_thread_environment": "threads",
     "thread_environment": "threads",
+    "Tls": "tls",
     "aligned": "tree",
     "tree_plan": "tree",
 }
 
 __all__ = [
+    "JobQueue",
     "Runner",
     "SYNCHRONOUS",
+    "Tls",
     "WorkerError",
     "aligned",
     "condense",

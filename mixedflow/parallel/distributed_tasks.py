@@ -42,6 +42,7 @@ def _hold(job: _Job[T]) -> _Job[T]:
 
 
 def _run_batch(job: _Job[T], start: int, stop: int, *begun: Any) -> Any:
+    begun = aligned(begun)
     items = (job.fn(index, *begun) if index == 0 else job.fn(index) for index in range(start, stop))
     if job.adding is None:
         return list(items)
@@ -76,7 +77,8 @@ def reduce_on_workers(
             _watch(leaves, ranges, runner, on_done)
             (total,) = runner.client.gather([root], direct=direct(runner))
         except BaseException:
-            root.cancel()
+            if runner.client.status == "running":
+                root.cancel()
             raise
         return cast(T, aligned(total))
 

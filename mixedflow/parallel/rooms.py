@@ -98,7 +98,7 @@ class OnWorkers:
 
         with errors_as_ours():
             gathered: list[T] = self.client.gather(self._mapped(fn, handles, numbered=True))
-            return gathered
+            return [aligned(item) for item in gathered]
 
     def folded(
         self, fn: Callable[[Any], T], handles: Sequence[Any], combine: Callable[[T, T], T]
@@ -130,7 +130,7 @@ class OnWorkers:
             )
         name, submit = _key("shard"), self.client.submit
         return [
-            submit(fn, thing, *([i] if numbered else []), key=f"{name}-{i}")
+            submit(_applied, fn, thing, *([i] if numbered else []), key=f"{name}-{i}")
             for i, thing in enumerate(things)
         ]
 
@@ -141,6 +141,10 @@ def _held(fn: Callable[[int], T]) -> Callable[[int], T]:
 
 def _called(fn: Callable[[int], T], index: int) -> T:
     return fn(index)
+
+
+def _applied(fn: Callable[..., T], thing: Any, *number: int) -> T:
+    return fn(aligned(thing), *number)
 
 
 def _combined(combine: Callable[[T, T], T], left: T, right: T) -> T:

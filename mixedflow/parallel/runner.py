@@ -6,23 +6,52 @@ Dask is imported only when a runner needs it; the default runner never does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mixedflow.errors import ConfigError, MixedflowError, did_you_mean, listing
-from mixedflow.parallel.threads import thread_environment
 
-RunnerKind = Literal["synchronous", "threads", "processes", "address"]
-RUNNER_KINDS: tuple[str, ...] = get_args(RunnerKind)
+if TYPE_CHECKING:
+    from mixedflow.parallel.tls import Tls
 
-LOOPBACK = "127.0.0.1"
-CONNECT_TIMEOUT = "20s"
+RunnerKind = Literal["synchronous", "threads", "processes", "address", "srun", "jobqueue"]
+RUNNER_KINDS: tuple[str, ...] = (*get_args(RunnerKind), "local")
+"""What may be asked for; "local" is another word for "processes"."""
+
+ELSEWHERE: tuple[RunnerKind, ...] = ("address", "srun", "jobqueue")
+"""Kinds whose workers may be on other machines."""
+
+JobSystem = Literal["slurm", "pbs", "sge", "lsf", "htcondor"]
 
 
 class WorkerError(MixedflowError):
     """Workers cannot be started or reached, or died while they computed."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobQueue:
+    """How workers are asked of a batch system, one job a worker.
+
+    Attributes
+    ----------
+    system : "slurm", "pbs", "sge", "lsf" or "htcondor"
+    minimum : workers that stay; the runner's workers are the most
+    walltime : minutes that a worker may run
+    queue, account : of the batch system
+    directives : further ones of the batch system
+    options : further arguments of Dask-Jobqueue's cluster
+    """
+
+    system: JobSystem = "slurm"
+    minimum: int = 1
+    walltime: int = 60
+    queue: str | None = None
+    account: str | None = None
+    directives: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +60,15 @@ class Runner:
 
     Attributes
     ----------
-    kind : "synchronous" (this process), "threads", "processes" (local workers), "address"
-    workers : threads or worker processes
+    kind : "synchronous" (this process), "threads", "processes" (local workers), "address" (of a
+        scheduler), "srun" (workers in the Slurm job that this is), "jobqueue" (workers as jobs)
+    workers : threads or worker processes; the most, for "jobqueue"
     threads_per_worker : threads of a worker process; BLAS and Numba are held to it
     memory_limit : bytes for all workers together, None for no limit
     address : of a running Dask scheduler, "tcp://host:port" or "tls://host:port"
+    tls : certificates; "srun" and "jobqueue" make their own without them
+    interface : network interface for "srun" and "jobqueue"; that of the outward address without it
+    jobs : how workers are asked for, for "jobqueue"
     client : the connection, while the runner is open and needs one
     """
 
@@ -44,6 +77,9 @@ class Runner:
     threads_per_worker: int = 1
     memory_limit: int | None = None
     address: str | None = None
+    tls: Tls | None = None
+    interface: str | None = None
+    jobs: JobQueue = field(default_factory=JobQueue)
     client: Any = None
 
 
@@ -51,116 +87,94 @@ SYNCHRONOUS = Runner()
 
 
 @contextmanager
-def open_runner(
+def open_runner(  # noqa: PLR0913 - everything that workers can be told
     kind: str = "synchronous",
     *,
     workers: int = 1,
     threads_per_worker: int = 1,
     memory_limit: int | None = None,
     address: str | None = None,
+    tls: Tls | None = None,
+    interface: str | None = None,
+    jobs: JobQueue | None = None,
 ) -> Iterator[Runner]:
     """Start or reach the workers, give a :class:`Runner`, and close everything cleanly.
 
     Parameters
     ----------
-    kind : "synchronous", "threads", "processes" or "address"
+    kind : "synchronous", "threads", "processes" or "local", "address", "srun", "jobqueue"
     workers : threads or worker processes
     threads_per_worker : threads of a worker process
     memory_limit : bytes for all workers together
     address : of a running scheduler, for the kind "address"
+    tls : certificates, for the kind "address"; "srun" and "jobqueue" make their own without them
+    interface : network interface, for the kinds "srun" and "jobqueue"
+    jobs : how workers are asked for, for the kind "jobqueue"
 
     Raises
     ------
     ConfigError
-        when the kind is unknown, a number is below one, or the address is missing
+        when the kind is unknown, a number is below one, the address is missing or a certificate
+        cannot be read
+    UnsupportedError
+        when a package for the kind is not installed
     WorkerError
         when workers do not start or the scheduler does not answer
     """
-    runner = _checked(kind, workers, threads_per_worker, memory_limit, address)
+    known: Any = _checked_kind(kind)
+    runner = Runner(
+        known,
+        workers,
+        threads_per_worker,
+        memory_limit,
+        address,
+        tls,
+        interface,
+        jobs or JobQueue(),
+    )
+    _check(runner)
     if runner.kind in {"synchronous", "threads"}:
         yield runner
         return
-    with ExitStack() as stack:
-        yield stack.enter_context(_connected(runner))
+    from mixedflow.parallel.connecting import connected
+
+    with connected(runner) as connection:
+        yield connection
 
 
-def _checked(
-    kind: str, workers: int, threads: int, memory_limit: int | None, address: str | None
-) -> Runner:
+def _checked_kind(kind: str) -> str:
     if kind not in RUNNER_KINDS:
         raise ConfigError(
             f"'{kind}' is not a way to run{did_you_mean(kind, RUNNER_KINDS)} "
             f"(allowed: {listing(RUNNER_KINDS)})"
         )
-    for name, number in (("workers", workers), ("threads per worker", threads)):
+    return "processes" if kind == "local" else kind
+
+
+def _check(runner: Runner) -> None:
+    """Raise unless the numbers and addresses can be meant."""
+    numbers = {"workers": runner.workers, "threads per worker": runner.threads_per_worker}
+    for name, number in numbers.items():
         if number < 1:
             raise ConfigError(f"{name} must be 1 or more, not {number}")
-    if memory_limit is not None and memory_limit < 1:
-        raise ConfigError(f"the memory limit must be positive, not {memory_limit}")
-    if kind == "address" and not address:
+    limit, address = runner.memory_limit, runner.address
+    if limit is not None and limit < 1:
+        raise ConfigError(f"the memory limit must be positive, not {limit}")
+    if runner.kind == "address" and not address:
         raise ConfigError("to run on a scheduler its address is needed, as 'tcp://host:port'")
-    checked: Any = kind
-    return Runner(checked, workers, threads, memory_limit, address)
-
-
-@contextmanager
-def _connected(runner: Runner) -> Iterator[Runner]:
-    """Give the runner with its client; nothing listens beyond the loopback."""
-    import dask
-    import distributed  # noqa: F401, its defaults must be there before they are overridden
-
-    environment = thread_environment(runner.threads_per_worker)
-    settings = {
-        # without Dask's MALLOC_TRIM_THRESHOLD_: it has every large array mapped and zeroed anew
-        "distributed.nanny.pre-spawn-environ": environment,
-        "distributed.comm.timeouts.connect": CONNECT_TIMEOUT,
-        "distributed.admin.tick.interval": "1s",
-        "distributed.admin.tick.limit": "60s",
-        "distributed.admin.system-monitor.interval": "10s",
-        "distributed.worker.profile.enabled": False,
-        "distributed.scheduler.http.routes": ["distributed.http.health"],
-        "distributed.worker.http.routes": ["distributed.http.health"],
-    }
-    with dask.config.set(settings), ExitStack() as stack:
-        client = stack.enter_context(_client(runner, stack))
-        yield replace(runner, client=client)
-
-
-def _client(runner: Runner, stack: ExitStack) -> Any:
-    from distributed import Client
-
-    if runner.kind == "address":
-        try:
-            return Client(  # type: ignore[no-untyped-call]
-                runner.address, timeout=CONNECT_TIMEOUT, set_as_default=False
-            )
-        except (OSError, ValueError) as error:
-            raise WorkerError(
-                f"no Dask scheduler answers at '{runner.address}' within {CONNECT_TIMEOUT}"
-            ) from error
-    cluster = stack.enter_context(_local_workers(runner))
-    return Client(cluster, set_as_default=False)  # type: ignore[no-untyped-call]
-
-
-def _local_workers(runner: Runner) -> Any:
-    from distributed import LocalCluster
-
-    limit = 0 if runner.memory_limit is None else runner.memory_limit // runner.workers
-    try:
-        return LocalCluster(  # type: ignore[no-untyped-call]
-            n_workers=runner.workers,
-            threads_per_worker=runner.threads_per_worker,
-            processes=True,
-            memory_limit=limit,
-            host=LOOPBACK,
-            protocol="tcp",
-            dashboard_address=None,
-            worker_dashboard_address=None,
-            scheduler_kwargs={"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"},
-            silence_logs=40,
+    if address and address.startswith("tls://") != (runner.tls is not None):
+        lacking = "certificates are needed" if runner.tls is None else "'tls://' is needed"
+        raise ConfigError(
+            f"the address '{address}' does not fit: {lacking}; with certificates (ca, cert, key) an "
+            "address begins with 'tls://', without them with 'tcp://'"
         )
-    except (OSError, RuntimeError) as error:
-        raise WorkerError(f"local workers cannot be started: {error}") from error
+    if runner.kind == "jobqueue" and limit is None:
+        raise ConfigError("jobs of workers need an amount of memory; give one, like '4 GB'")
+    if runner.kind == "jobqueue" and runner.jobs.minimum > runner.workers:
+        raise ConfigError(
+            f"jobqueue.minimum is {runner.jobs.minimum}, more than the {runner.workers} workers "
+            "that there may be at most"
+        )
 
 
 MOST_THREADS = 8

@@ -31,6 +31,21 @@ def set_thread_environment(threads: int) -> None:
 
 
 @contextmanager
+def held_environment(threads: int) -> Iterator[None]:
+    """Set the variables while processes are started, which inherit them."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    set_thread_environment(threads)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
 def limited_threads(threads: int) -> Iterator[None]:
     """Hold the BLAS libraries of this process to ``threads`` while the body runs.
 

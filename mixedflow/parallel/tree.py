@@ -13,8 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 T = TypeVar("T")
+
+ARROW_BYTES = 8
+"""To which Arrow wants buffers aligned."""
 
 TASKS_AT_MOST = 2048
 
@@ -137,10 +141,12 @@ def aligned(value: Any) -> Any:
     """Return ``value`` with every array in it C-ordered and aligned, a copy only where needed.
 
     Arrays that come back from a worker's disk are unaligned views, and sum to other last bits.
-    Arrays are found in dataclasses, tuples, lists and dictionaries.
+    Arrays are found in dataclasses, tuples, lists and dictionaries; tables of Arrow count as arrays.
     """
     if isinstance(value, np.ndarray):
         return np.require(value, requirements=["C", "A"]) if value.dtype != object else value
+    if isinstance(value, pa.Table):
+        return value if _lies_aligned(value) else _copied(value)
     if isinstance(value, dict):
         return _same_or(value, {key: aligned(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
@@ -148,6 +154,21 @@ def aligned(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return _aligned_dataclass(value)
     return value
+
+
+def _lies_aligned(table: pa.Table) -> bool:
+    """Say whether every buffer of a table begins where its widest values may."""
+    chunks = (chunk for column in table.columns for chunk in column.chunks)
+    buffers = (buffer for chunk in chunks for buffer in chunk.buffers())
+    return all(buffer is None or buffer.address % ARROW_BYTES == 0 for buffer in buffers)
+
+
+def _copied(table: pa.Table) -> pa.Table:
+    """Return a table in memory of its own."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    return pa.ipc.open_stream(sink.getvalue()).read_all()
 
 
 def _same_or(value: dict[Any, Any], made: dict[Any, Any]) -> dict[Any, Any]:

@@ -26,7 +26,7 @@ from mixedflow.design.learn import chosen_columns, complete_rows, summarize_part
 from mixedflow.design.positions import EXACT, largest_group
 from mixedflow.errors import UnsupportedError
 from mixedflow.parallel.mapping import OnDone, map_reduce
-from mixedflow.parallel.runner import Runner
+from mixedflow.parallel.runner import ELSEWHERE, Runner
 from mixedflow.parallel.single_pass import place_of
 
 ROW = "\0row"
@@ -111,11 +111,11 @@ def kept_rows(
             on_done(1, 2)
         yield KeptRows(summary, source.name, 1, table, None)
         return
-    if runner.kind == "address":
+    if runner.kind in ELSEWHERE:
         group = spec.parsed_residual.group
         raise UnsupportedError(
-            f"residual='{spec.residual}' needs the rows of a group in one partition, and workers of a "
-            f"scheduler share no folder where they could be brought together; prepare the data with "
+            f"residual='{spec.residual}' needs the rows of a group in one partition, and workers on "
+            f"other machines share no folder where they could be brought together; prepare the data with "
             f"group='{group[-1] if group else ''}' first"
         )
     with tempfile.TemporaryDirectory(prefix="mixedflow-") as place:

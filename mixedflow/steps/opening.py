@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mixedflow.config import DaskConfig, DataConfig
-from mixedflow.config.models import parse_memory
+from mixedflow.config.dask import parse_memory
 from mixedflow.data import Source, open_source
 from mixedflow.errors import ConfigError
-from mixedflow.parallel import Runner, open_runner
+from mixedflow.parallel import JobQueue, Runner, Tls, open_runner
 
 OnDone = Callable[[int, int], None]
 
@@ -42,6 +42,9 @@ def runner_of(dask: DaskConfig) -> Iterator[Runner]:
         threads_per_worker=dask.threads,
         memory_limit=memory,
         address=address,
+        tls=None if dask.tls is None else Tls(**dask.tls.model_dump()),
+        interface=dask.interface,
+        jobs=None if dask.jobqueue is None else JobQueue(**dask.jobqueue.model_dump()),
     ) as runner:
         yield runner
 

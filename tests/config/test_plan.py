@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import yaml
 
 from mixedflow.config import check_config, inference
 from mixedflow.config.models import Solver
@@ -83,6 +84,28 @@ def test_dask_follows_the_threads_that_snakemake_gives():
         "--threads=2",
         "--memory=3000 MB",
     ]
+
+
+def test_workers_on_other_nodes_follow_the_tasks_of_the_job():
+    plan = plan_of(dask={"kind": "srun", "threads": 2, "workers": 8, "interface": "ib0"})
+    assert plan.threads == 2
+    options = shlex.split(plan.dask_options(2, 3000, 4, 2))
+    assert options == [
+        "--dask=srun",
+        "--workers=4",
+        "--threads=2",
+        "--memory=6000 MB",
+        "--interface=ib0",
+    ]
+
+
+def test_workers_as_jobs_are_sized_apart_from_the_rule_that_asks_for_them():
+    jobs = {"queue": "main", "walltime": 30, "directives": ["--constraint=avx2"]}
+    plan = plan_of(dask={"kind": "jobqueue", "workers": 4, "memory": "16 GB", "jobqueue": jobs})
+    assert (plan.threads, plan.memory_mb) == (1, 4000)
+    options = shlex.split(plan.dask_options(1, 4000))
+    assert options[:4] == ["--dask=jobqueue", "--workers=4", "--threads=1", "--memory=16 GB"]
+    assert yaml.safe_load(options[4].removeprefix("--jobqueue=")) == jobs
 
 
 def test_a_formula_that_cannot_be_read_names_its_model():

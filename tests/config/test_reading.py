@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from mixedflow.config import check_config, config_text, load_config, parse_config, read_yaml
-from mixedflow.config.models import parse_memory
+from mixedflow.config.dask import parse_memory
 from mixedflow.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

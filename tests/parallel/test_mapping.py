@@ -214,7 +214,7 @@ def test_bad_runners_are_refused(options: dict, message: str) -> None:
 
 
 def test_absent_scheduler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mixedflow.parallel.runner.CONNECT_TIMEOUT", "1s")
+    monkeypatch.setattr("mixedflow.parallel.connecting.CONNECT_TIMEOUT", "1s")
     with (
         pytest.raises(WorkerError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"),
         open_runner("address", address="tcp://127.0.0.1:9"),

@@ -75,9 +75,15 @@ def infer_rows(wildcards, input):
     return [f"--data={os.path.dirname(rows)}" for rows in [input.rows] if rows]
 
 
+# Tasks and nodes of a job on several nodes: profiles set them, and Slurm's own variables are gone
+# where the command runs.
+def job_shape(resources):
+    return resources.get("tasks"), resources.get("nodes")
+
+
 # Where the work runs changes no result and is not tracked either.
 def dask_options(wildcards, threads, resources):
-    return PLAN.dask_options(threads, resources.mem_mb)
+    return PLAN.dask_options(threads, resources.mem_mb, *job_shape(resources))
 
 
 def prepared_of_model(wildcards):
@@ -95,7 +101,9 @@ def fit_threads(wildcards):
 
 
 def fit_place(wildcards, threads, resources):
-    return PLAN.fit_place(wildcards.model, threads, resources.mem_mb)
+    return PLAN.fit_place(
+        wildcards.model, threads, resources.mem_mb, *job_shape(resources)
+    )
 
 
 def model_folders(wildcards, input):
