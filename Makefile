@@ -1,5 +1,6 @@
 # make demo   the shipped analysis, to results/report.html
 # make test   the quick tests (below ten minutes on two cores)
+# make test-slurm   the same analysis on a Slurm of two nodes that is started here and stopped again
 # make lint   style, types, import contracts, workflow
 # make check  all of it, as the integration server does (.ci/run)
 #
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check install clean
+.PHONY: help demo test test-slurm lint check install clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -30,7 +31,10 @@ demo: $(INSTALLED)
 	@echo "The report is results/report.html"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not slurm" -n $(JOBS) --dist loadfile
+
+test-slurm: $(INSTALLED)
+	tests/slurm/run $(BIN)/python -m "not slow"
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
