@@ -8,6 +8,7 @@ loop looks whether scheduler and workers are still there. Stands outside the equ
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 import uuid
@@ -21,14 +22,17 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
 from mixedflow.errors import MixedflowError
+from mixedflow.parallel.threads import thread_environment
 from mixedflow.plugins.ledger import Ledger, Need
 from mixedflow.plugins.settings import ExecutorSettings
-from mixedflow.plugins.task import Order
+from mixedflow.plugins.task import Order, earlier
 
 if TYPE_CHECKING:
     from mixedflow.plugins.pool import Pool
 
 TICK = 2.0
+"""Seconds between two looks at scheduler and workers."""
+
 RESULT_SECONDS = 20
 MISSES = 2
 """Looks in a row at which a worker must be absent before its jobs are given up."""
@@ -93,27 +97,30 @@ class Executor(RemoteExecutor):
         self._ledger = Ledger()
         self._tracks: dict[str, Track] = {}
         self._pool: Pool | None = None
+        self._refused: set[str] = set()
+        self._cancelled = False
         self._looked = 0.0
+        self._number = itertools.count()
         self._run = uuid.uuid4().hex[:8]
         super().__init__(workflow, logger)
 
     def __post_init__(self) -> None:
         """Reach or start the workers, and see that they can run jobs."""
-        from mixedflow.plugins.pool import open_pool, probe
+        from mixedflow.plugins.pool import open_pool, require_able
 
         self._settings = self.executor_settings or ExecutorSettings()
         self._logdir = Path(self._settings.logdir or FOLDER).absolute()
         self._desk = Path(self.tmpdir) / "desk"
         self._desk.mkdir()
-        witness = self._desk / "probe"
-        witness.touch()
+        self._witness = self._desk / "probe"
+        self._witness.touch()
         try:
             pool = open_pool(self._settings, Path(FOLDER).absolute())
         except MixedflowError as fault:
             raise WorkflowError(str(fault)) from fault
         try:
-            probe(pool, witness, self._latency())
             self._ledger.workers = pool.capacities()
+            require_able(pool, self._witness, self._latency())
         except MixedflowError as fault:
             pool.close()
             raise WorkflowError(str(fault)) from fault
@@ -136,14 +143,14 @@ class Executor(RemoteExecutor):
         if refusal:
             self.report_job_error(SubmittedJobInfo(job), msg=f"{refusal}. ")
             return
-        key = f"{job.name}-{job.jobid}-{job.attempt}-{self._run}-{len(self._tracks)}"
+        key = f"{job.name}-{job.jobid}-{job.attempt}-{self._run}-{next(self._number)}"
         order = Order(
             key=key,
             command=self.format_job_exec(job),
             folder=str(Path.cwd()),
             log=str(self._logdir / job.name / f"{key}.log"),
             desk=str(self._desk),
-            environment=dict(self.envvars()),
+            environment=thread_environment(int(need.cpu)) | dict(self.envvars()),
         )
         order.issue()
         priority = max(-MOST_URGENT, min(MOST_URGENT, _number(getattr(job, "priority", 0))))
@@ -167,7 +174,7 @@ class Executor(RemoteExecutor):
         self, active_jobs: list[SubmittedJobInfo]
     ) -> AsyncGenerator[SubmittedJobInfo, None]:
         """Report the jobs that have ended, yield the others, and send those that find room."""
-        if self._pool is None:
+        if self._pool is None or self._cancelled:
             for info in active_jobs:
                 yield info
             return
@@ -193,19 +200,29 @@ class Executor(RemoteExecutor):
         self._looked = time.monotonic()
         if pool.lost():
             return
+        self._refuse(pool, set(found) - set(self._ledger.workers) - self._refused)
         with self._guard:
-            self._ledger.workers = found
+            self._ledger.workers = {a: w for a, w in found.items() if a not in self._refused}
             for track in self._tracks.values():
                 absent = bool(track.address) and track.address not in found
                 track.misses = track.misses + 1 if absent else 0
                 waits = track.future is None and not self._ledger.possible(track.need)
                 track.stranded = (track.stranded or self._looked) if waits else None
 
+    def _refuse(self, pool: Pool, new: set[str]) -> None:
+        """Give no job to a worker that came later and cannot run any."""
+        from mixedflow.plugins.pool import complaints
+
+        if new:
+            for worker, why in complaints(pool, self._witness, self._latency(), new).items():
+                self._refused.add(worker)
+                self.logger.warning(f"no job goes to the Dask worker {worker}: {why}")
+
     def _verdict(self, pool: Pool, track: Track) -> str | None:
         """Return why a job failed, "" if it did not, None while it is on its way."""
         status = "waiting" if track.future is None else track.future.status
         if status == "finished":
-            return _said(track.future)
+            return _said(track)
         if pool.lost():
             return self._loss()
         if status == "error":
@@ -227,8 +244,7 @@ class Executor(RemoteExecutor):
         """Take a job off the books and make sure that it cannot run any more."""
         with self._guard:
             self._ledger.forget(key)
-            track = self._tracks[key]
-            track.address, track.stranded = "", None
+            track = self._tracks.pop(key)
         track.order.withdraw()
         if track.future is not None:
             track.future.release()
@@ -236,7 +252,7 @@ class Executor(RemoteExecutor):
 
     def _send(self, pool: Pool) -> None:
         """Send the jobs that find room."""
-        if pool.lost():
+        if pool.lost() or self._cancelled:
             return
         with self._guard:
             for key, address, need in self._ledger.place():
@@ -244,7 +260,8 @@ class Executor(RemoteExecutor):
                 resources = self._ledger.workers[address].resources(need)
                 track.address = address
                 track.future = pool.send(track.order, address, resources, track.priority)
-                track.future.add_done_callback(lambda _: self._wake.sound())
+                if track.future is not None:
+                    track.future.add_done_callback(lambda _: self._wake.sound())
 
     async def sleep(self) -> None:
         """Wait until something happens, a tick at most."""
@@ -253,6 +270,7 @@ class Executor(RemoteExecutor):
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:  # noqa: ARG002
         """Stop all jobs, wherever they are, and wait until they have ended."""
         with self._guard:
+            self._cancelled = True
             tracks = list(self._tracks.values())
         for track in tracks:
             track.order.withdraw()
@@ -270,12 +288,12 @@ class Executor(RemoteExecutor):
             self._pool.close()
 
 
-def _said(future: Any) -> str:
+def _said(track: Track) -> str:
     """Return why a finished task's job failed, or an empty string."""
     try:
-        outcome = future.result(timeout=RESULT_SECONDS)
-    except (OSError, TimeoutError) as fault:
-        return f"its result cannot be fetched: {fault!r}"
+        outcome = track.future.result(timeout=RESULT_SECONDS)
+    except (OSError, TimeoutError, asyncio.CancelledError):  # its worker went: the claim knows too
+        outcome = earlier(track.order, track.address)
     if outcome.code is None:
         return str(outcome.why)
     return f"exit code {outcome.code} on {outcome.place}" if outcome.code else ""

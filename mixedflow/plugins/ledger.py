@@ -17,6 +17,7 @@ from typing import Any
 CPU = "CPU"
 MEM_MB = "MEM_MB"
 BYTES_PER_MB = 1_000_000
+OPEN = frozenset({"running", "paused"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,12 @@ class Capacity:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Capacity:
-        """Read what a worker says of itself; its threads and limit where it declares no resource."""
+        """Read what a worker says of itself; its threads and limit where it declares no resource.
+
+        A worker that is closing has nothing to give.
+        """
+        if info.get("status", "running") not in OPEN:
+            return cls(0.0, 0.0)
         declared = info["resources"]
         limit = info.get("memory_limit") or math.inf
         return cls(
@@ -90,9 +96,10 @@ class Ledger:
 
     def refusal(self, name: str, need: Need) -> str:
         """Say why no worker can ever run a job; nothing if one can, or if none is there yet."""
-        if not self.workers or self.possible(need):
+        staying = [worker for worker in self.workers.values() if worker.cpu]
+        if not staying or self.possible(need):
             return ""
-        largest = max(self.workers.values(), key=lambda worker: (worker.cpu, worker.mem_mb))
+        largest = max(staying, key=lambda worker: (worker.cpu, worker.mem_mb))
         return (
             f"no Dask worker can ever run {name}: it asks for {need}, "
             f"and the largest worker has {largest}"

@@ -5,6 +5,7 @@ Stands outside the equations of ``docs/algorithm.md``. Dask is imported when a c
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import select
@@ -12,17 +13,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import mixedflow
 from mixedflow.data.atomic import atomic_write_text
 from mixedflow.errors import MixedflowError
 from mixedflow.plugins.ledger import Capacity
 from mixedflow.plugins.settings import ExecutorSettings
-from mixedflow.plugins.task import Order, Outcome, run_command
+from mixedflow.plugins.task import Order, run_command
 
 CONNECT_SECONDS = 10
 ANSWER_SECONDS = 20
@@ -83,22 +85,25 @@ class Pool:
         except (OSError, TimeoutError, ValueError, AttributeError):
             self._lost = True
             return {}
-        workers = found["workers"].items()
-        return {a: Capacity.of(w) for a, w in workers if w.get("status") in {"running", "paused"}}
+        return {address: Capacity.of(worker) for address, worker in found["workers"].items()}
 
     def send(self, order: Order, address: str, resources: dict[str, float], priority: int) -> Any:
-        """Give a job to a worker; return its future."""
-        return self.client.submit(
-            run_command,
-            order,
-            key=order.key,
-            pure=False,
-            workers=[address],
-            allow_other_workers=True,
-            resources=resources or None,
-            retries=0,
-            priority=priority,
-        )
+        """Give a job to a worker; return its future, or None, and be lost, if that cannot be."""
+        try:
+            return self.client.submit(
+                run_command,
+                order,
+                key=order.key,
+                pure=False,
+                workers=[address],
+                allow_other_workers=True,
+                resources=resources or None,
+                retries=0,
+                priority=priority,
+            )
+        except (OSError, RuntimeError, ValueError, AttributeError):  # closed meanwhile
+            self._lost = True
+            return None
 
     def stop(self, futures: list[Any]) -> None:
         """Wait for withdrawn jobs to end, then forget them."""
@@ -192,7 +197,7 @@ def _wait_for_worker(client: Any, settings: ExecutorSettings, address: str) -> N
 def _start_host(settings: ExecutorSettings, log: Path) -> tuple[subprocess.Popen[bytes], str]:
     """Start the process of local workers; return it and the address of their scheduler."""
     numbers = [settings.local_workers, settings.worker_threads, settings.worker_mem_mb]
-    command = [sys.executable, "-m", "mixedflow.plugins.local_workers"]
+    command = [sys.executable, "-P", "-m", "mixedflow.plugins.local_workers"]
     command += [str(number) for number in numbers if number is not None]
     with log.open("wb") as said:
         host = subprocess.Popen(  # noqa: S603 - this Python, numbers only
@@ -235,34 +240,38 @@ def stop_host(host: subprocess.Popen[bytes]) -> None:
         host.wait()
 
 
-def probe(pool: Pool, path: Path, seconds: float) -> None:
-    """Refuse workers that do not see a file which was written here, or have no mixedflow."""
-    check: Callable[..., Any] = seen
-    answers = pool.client.run(check, str(path), seconds, on_error="return")
-    blind = sorted(worker for worker, answer in answers.items() if answer is False)
-    odd = {
-        worker: answer for worker, answer in answers.items() if isinstance(answer, BaseException)
-    }
-    if odd:
-        worker, fault = min(odd.items())
-        raise PoolError(f"the Dask worker {worker} cannot run jobs of mixedflow: {fault!r}")
-    if blind:
-        raise PoolError(
-            f"{len(blind)} of {len(answers)} Dask workers do not see '{path}', the first {blind[0]};"
-            " jobs need a file system that all workers share"
-        )
+def require_able(pool: Pool, witness: Path, seconds: float) -> None:
+    """Refuse to begin unless every worker can run jobs."""
+    found = complaints(pool, witness, seconds)
+    if found:
+        worker, why = min(found.items())
+        more = f" (and so for {len(found) - 1} more)" if len(found) > 1 else ""
+        raise PoolError(f"the Dask worker {worker} cannot run jobs: {why}{more}")
 
 
-async def seen(path: str, seconds: float) -> bool:
-    """Say whether a file shows up within some seconds; runs on the worker."""
-    import asyncio
+def complaints(
+    pool: Pool, witness: Path, seconds: float, workers: Iterable[str] | None = None
+) -> dict[str, str]:
+    """Ask workers to look for a file that was written here; return why some cannot run jobs."""
+    look: Callable[..., Any] = version_if_seen
+    chosen = None if workers is None else sorted(workers)
+    answers = pool.client.run(look, str(witness), seconds, workers=chosen, on_error="return")
+    found = {}
+    for worker, answer in answers.items():
+        if isinstance(answer, BaseException):
+            found[worker] = f"it has no mixedflow that answers ({answer!r})"
+        elif not answer:
+            found[worker] = f"it does not see '{witness}', and jobs need a shared file system"
+        elif answer != mixedflow.__version__:
+            found[worker] = f"it has mixedflow {answer}, and {mixedflow.__version__} is here"
+    return found
 
+
+async def version_if_seen(path: str, seconds: float) -> str:
+    """Return the version of mixedflow if a file shows up within some seconds; runs on workers."""
     deadline = time.monotonic() + seconds
     while not Path(path).exists():
         if time.monotonic() > deadline:
-            return False
+            return ""
         await asyncio.sleep(0.1)
-    return True
-
-
-__all__ = ["Outcome", "Pool", "PoolError", "check_settings", "open_pool", "probe"]
+    return mixedflow.__version__

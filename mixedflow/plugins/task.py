@@ -87,7 +87,7 @@ def run_command(order: Order) -> Outcome:
     try:
         order.ticket.rename(order.claim)
     except FileNotFoundError:
-        return _earlier(order, place)
+        return earlier(order, place)
     worker = get_worker()
     secede()  # type: ignore[no-untyped-call] # its thread is free for tasks that the job itself sends
     started = time.monotonic()
@@ -97,7 +97,7 @@ def run_command(order: Order) -> Outcome:
     return outcome
 
 
-def _earlier(order: Order, place: str) -> Outcome:
+def earlier(order: Order, place: str) -> Outcome:
     """Return how the job ended that another task has run, or why it did not end."""
     try:
         text = order.claim.read_text(encoding="utf-8")
