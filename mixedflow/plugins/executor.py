@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from mixedflow.errors import MixedflowError
 from mixedflow.parallel.threads import thread_environment
 from mixedflow.plugins.ledger import Ledger, Need
 from mixedflow.plugins.settings import ExecutorSettings
-from mixedflow.plugins.task import Order, earlier
+from mixedflow.plugins.task import Order, Outcome, earlier
 
 if TYPE_CHECKING:
     from mixedflow.plugins.pool import Pool
@@ -34,8 +34,8 @@ TICK = 2.0
 """Seconds between two looks at scheduler and workers."""
 
 RESULT_SECONDS = 20
-MISSES = 2
-"""Looks in a row at which a worker must be absent before its jobs are given up."""
+MOST_SENT = 3
+"""Times that a job is sent whose worker went before it began."""
 
 FOLDER = ".snakemake/mixedflow-dask"
 MOST_URGENT = 2**31
@@ -77,12 +77,14 @@ class Wake:
 class Track:
     """A job on its way."""
 
+    key: str
     order: Order
     need: Need
     priority: int
     future: Any = None
     address: str = ""
-    misses: int = 0
+    absent: bool = False
+    sent: int = 0
     stranded: float | None = None
 
 
@@ -155,7 +157,7 @@ class Executor(RemoteExecutor):
         order.issue()
         priority = max(-MOST_URGENT, min(MOST_URGENT, _number(getattr(job, "priority", 0))))
         with self._guard:
-            self._tracks[key] = Track(order, need, int(priority))
+            self._tracks[key] = Track(key, order, need, int(priority))
             self._ledger.add(key, need, int(priority))
         self.report_job_submission(SubmittedJobInfo(job, external_jobid=key))
         self._wake.sound()
@@ -204,8 +206,7 @@ class Executor(RemoteExecutor):
         with self._guard:
             self._ledger.workers = {a: w for a, w in found.items() if a not in self._refused}
             for track in self._tracks.values():
-                absent = bool(track.address) and track.address not in found
-                track.misses = track.misses + 1 if absent else 0
+                track.absent = bool(track.address) and track.address not in found
                 waits = track.future is None and not self._ledger.possible(track.need)
                 track.stranded = (track.stranded or self._looked) if waits else None
 
@@ -225,20 +226,29 @@ class Executor(RemoteExecutor):
             return _said(track)
         if pool.lost():
             return self._loss()
-        if status == "error":
-            return f"its task failed: {track.future.exception(timeout=RESULT_SECONDS)!r}"
-        if status in {"cancelled", "lost"}:
-            return "its task was cancelled by the Dask scheduler"
-        return self._abandoned(track)
-
-    def _abandoned(self, track: Track) -> str | None:
-        """Return why a job will never end, None if it may."""
-        if track.misses >= MISSES:
-            return f"the Dask worker {track.address} that ran it died"
+        if track.absent or status in {"error", "cancelled", "lost"}:
+            return self._dropped(track, status)
         patience = self._settings.patience
         if track.stranded is not None and time.monotonic() - track.stranded > patience:
             return f"no Dask worker with {track.need} has been there for {patience} s"
         return None
+
+    def _dropped(self, track: Track, status: str) -> str | None:
+        """Return how a job ended that Dask runs no more; None if it had not begun and waits again."""
+        self._looked = 0.0
+        if track.sent < MOST_SENT and track.order.revoke():
+            self._take_back(track)
+            return None
+        outcome = earlier(track.order, track.address)
+        return _why(track, status) if outcome.code is None else _words(outcome)
+
+    def _take_back(self, track: Track) -> None:
+        with self._guard:
+            self._ledger.forget(track.key)
+            track.order = replace(track.order, key=f"{track.key}-{track.sent}")
+            track.order.issue()
+            track.future, track.address, track.absent = None, "", False
+            self._ledger.add(track.key, track.need, track.priority)
 
     def _give_up(self, key: str) -> Track:
         """Take a job off the books and make sure that it cannot run any more."""
@@ -252,13 +262,14 @@ class Executor(RemoteExecutor):
 
     def _send(self, pool: Pool) -> None:
         """Send the jobs that find room."""
+        self._look(pool)
         if pool.lost() or self._cancelled:
             return
         with self._guard:
             for key, address, need in self._ledger.place():
                 track = self._tracks[key]
                 resources = self._ledger.workers[address].resources(need)
-                track.address = address
+                track.address, track.sent = address, track.sent + 1
                 track.future = pool.send(track.order, address, resources, track.priority)
                 if track.future is not None:
                     track.future.add_done_callback(lambda _: self._wake.sound())
@@ -294,9 +305,23 @@ def _said(track: Track) -> str:
         outcome = track.future.result(timeout=RESULT_SECONDS)
     except (OSError, TimeoutError, asyncio.CancelledError):  # its worker went: the claim knows too
         outcome = earlier(track.order, track.address)
+    return _words(outcome)
+
+
+def _words(outcome: Outcome) -> str:
     if outcome.code is None:
-        return str(outcome.why)
+        return outcome.why
     return f"exit code {outcome.code} on {outcome.place}" if outcome.code else ""
+
+
+def _why(track: Track, status: str) -> str:
+    """Say why Dask runs a job no more."""
+    fault = track.future.exception(timeout=RESULT_SECONDS) if status == "error" else None
+    if track.absent or type(fault).__name__ == "KilledWorker":
+        return f"the Dask worker {track.address} that ran it died"
+    if fault is not None:
+        return f"its task failed: {fault!r}"
+    return "its task was cancelled by the Dask scheduler"
 
 
 def _number(value: Any) -> float:

@@ -96,7 +96,6 @@ class Pool:
                 key=order.key,
                 pure=False,
                 workers=[address],
-                allow_other_workers=True,
                 resources=resources or None,
                 retries=0,
                 priority=priority,

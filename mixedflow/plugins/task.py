@@ -73,6 +73,14 @@ class Order:
         """Allow the job to start."""
         self.ticket.touch()
 
+    def revoke(self) -> bool:
+        """Forbid the job to start; say whether it had not."""
+        try:
+            self.ticket.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
     def withdraw(self) -> None:
         """Forbid the job to start, and stop it if it has."""
         for path in (self.ticket, self.claim):
