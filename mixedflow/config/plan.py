@@ -18,9 +18,9 @@ from mixedflow.config.dask import parse_memory
 from mixedflow.config.inference import InferConfig, check_factors, check_variables
 from mixedflow.config.models import Config, DataConfig, ModelConfig
 from mixedflow.config.section import Section
+from mixedflow.config.sizes import minutes, pass_mb, rows_mb, sums_mb
 from mixedflow.errors import ConfigError, MixedflowError
 
-DEFAULT_MEMORY_MB = 4000
 DEFAULT_THREADS = 2
 DEFAULT_JOBS = 2
 """Jobs of workers at most, where nothing is said."""
@@ -127,12 +127,34 @@ class WorkflowPlan:
             return dask.threads if dask.kind == "srun" else 1
         return DEFAULT_THREADS if dask.workers is None else dask.workers * dask.threads
 
-    @property
-    def memory_mb(self) -> int:
-        """Memory that a pass over the rows may use, in MB."""
+    def pass_mb(self, dataset: str, threads: int) -> int:
+        """Return the memory that a pass over the rows may use, in MB."""
+        if (given := self._given_mb()) is not None:
+            return given
         dask = self.config.dask
-        memory = None if dask.kind == "jobqueue" else dask.memory
-        return DEFAULT_MEMORY_MB if memory is None else max(1, parse_memory(memory) // 10**6)
+        processes = dask.kind in ("processes", "local", "srun")
+        return pass_mb(self._rows_mb(dataset), threads, processes=processes)
+
+    def sums_mb(self, dataset: str | None = None) -> int:
+        """Return the memory that a step on the sums of a data set, or of all, may use, in MB."""
+        if (given := self._given_mb()) is not None:
+            return given
+        datasets = self.config.data if dataset is None else [dataset]
+        return max(sums_mb(self._rows_mb(name)) for name in datasets)
+
+    def minutes(self, dataset: str, threads: int = 1) -> int:
+        """Return the minutes that a step of a data set may take."""
+        return minutes(self._rows_mb(dataset), threads)
+
+    def _given_mb(self) -> int | None:
+        """Return the memory that the configuration gives a job; of workers in jobs, theirs alone."""
+        dask = self.config.dask
+        if dask.memory is None or dask.kind == "jobqueue":
+            return None
+        return max(1, parse_memory(dask.memory) // 10**6)
+
+    def _rows_mb(self, dataset: str) -> float:
+        return rows_mb(self.data_files(dataset))
 
     def dask_options(
         self, threads: int, mem_mb: int, tasks: int | None = None, nodes: int | None = None

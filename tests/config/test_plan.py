@@ -77,7 +77,7 @@ def test_control_reaches_the_fit_only():
 
 def test_dask_follows_the_threads_that_snakemake_gives():
     plan = plan_of(dask={"kind": "processes", "workers": 8, "threads": 2, "memory": "16 GB"})
-    assert (plan.threads, plan.memory_mb) == (16, 16000)
+    assert (plan.threads, plan.pass_mb("d", 16), plan.sums_mb()) == (16, 16000, 16000)
     assert shlex.split(plan.dask_options(4, 3000)) == [
         "--dask=processes",
         "--workers=2",
@@ -102,10 +102,28 @@ def test_workers_on_other_nodes_follow_the_tasks_of_the_job():
 def test_workers_as_jobs_are_sized_apart_from_the_rule_that_asks_for_them():
     jobs = {"queue": "main", "walltime": 30, "directives": ["--constraint=avx2"]}
     plan = plan_of(dask={"kind": "jobqueue", "workers": 4, "memory": "16 GB", "jobqueue": jobs})
-    assert (plan.threads, plan.memory_mb) == (1, 4000)
+    assert (plan.threads, plan.pass_mb("d", 1)) == (1, 700)
     options = shlex.split(plan.dask_options(1, 4000))
     assert options[:4] == ["--dask=jobqueue", "--workers=4", "--threads=1", "--memory=16 GB"]
     assert yaml.safe_load(options[4].removeprefix("--jobqueue=")) == jobs
+
+
+def test_sizes_come_from_the_files(tmp_path):
+    from mixedflow.config import sizes
+
+    plan = plan_of()
+    assert (plan.pass_mb("d", 4), plan.sums_mb("d"), plan.minutes("d")) == (700, 700, 10)
+    path = tmp_path / "rows.csv"
+    with path.open("wb") as file:
+        file.truncate(50_000_000)
+    assert sizes.rows_mb([str(path), "absent.csv"]) == 100
+    path.rename(packed := tmp_path / "rows.csv.gz")
+    assert sizes.rows_mb([str(packed)]) == 600
+    assert sizes.pass_mb(100, 2, processes=False) == 700 + 2 * 8 * 100 + 100
+    assert sizes.pass_mb(100, 2, processes=True) == 700 + 2 * (8 * 100 + 300) + 100
+    assert sizes.pass_mb(1e6, 4, processes=False) == 700 + 4 * 8 * 128 + 3300
+    assert sizes.sums_mb(100) == 1500
+    assert sizes.minutes(10_000, 2) == 35
 
 
 def test_a_formula_that_cannot_be_read_names_its_model():

@@ -75,6 +75,37 @@ def infer_rows(wildcards, input):
     return [f"--data={os.path.dirname(rows)}" for rows in [input.rows] if rows]
 
 
+# Sizes come from those of the files; a profile with retries gives each attempt more.
+def memory_of_pass(wildcards, threads, attempt):
+    return PLAN.pass_mb(wildcards.dataset, threads) * attempt
+
+
+def memory_of_model_pass(wildcards, threads, attempt):
+    return PLAN.pass_mb(dataset_of_model(wildcards), threads) * attempt
+
+
+def memory_of_fit(wildcards, threads, attempt):
+    if PLAN.config.models[wildcards.model].sharded:
+        return memory_of_model_pass(wildcards, threads, attempt)
+    return PLAN.sums_mb(dataset_of_model(wildcards)) * attempt
+
+
+def memory_of_report(wildcards, attempt):
+    return PLAN.sums_mb() * attempt
+
+
+def minutes_of_pass(wildcards, threads, attempt):
+    return PLAN.minutes(wildcards.dataset, threads) * attempt
+
+
+def minutes_of_model(wildcards, threads, attempt):
+    return PLAN.minutes(dataset_of_model(wildcards), threads) * attempt
+
+
+def dataset_of_model(wildcards):
+    return PLAN.config.models[wildcards.model].data
+
+
 # Tasks and nodes of a job on several nodes: profiles set them, and Slurm's own variables are gone
 # where the command runs.
 def job_shape(resources):

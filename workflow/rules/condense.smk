@@ -14,7 +14,8 @@ rule condense:
         "../envs/mixedflow.yaml"
     threads: PLAN.threads
     resources:
-        mem_mb=PLAN.memory_mb,
+        mem_mb=memory_of_pass,
+        runtime=minutes_of_pass,
     params:
         prepared=subpath(input.prepared, parent=True),
         formula=condense_formula,

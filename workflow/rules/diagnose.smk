@@ -15,7 +15,8 @@ rule diagnose:
         "../envs/mixedflow.yaml"
     threads: PLAN.threads
     resources:
-        mem_mb=PLAN.memory_mb,
+        mem_mb=memory_of_model_pass,
+        runtime=minutes_of_model,
     params:
         fit=subpath(input.fit, parent=True),
         prepared=subpath(input.prepared, parent=True),

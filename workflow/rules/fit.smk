@@ -19,7 +19,8 @@ rule fit:
         "../envs/mixedflow.yaml"
     threads: fit_threads
     resources:
-        mem_mb=PLAN.memory_mb,
+        mem_mb=memory_of_fit,
+        runtime=minutes_of_model,
     params:
         source=subpath(input.source, parent=True),
         options=fit_options,

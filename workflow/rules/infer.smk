@@ -20,7 +20,8 @@ rule infer:
         "../envs/mixedflow.yaml"
     threads: 1
     resources:
-        mem_mb=PLAN.memory_mb,
+        mem_mb=memory_of_fit,
+        runtime=minutes_of_model,
     params:
         fit=subpath(input.fit, parent=True),
         options=infer_options,

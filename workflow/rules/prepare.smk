@@ -14,7 +14,8 @@ rule prepare:
         "../envs/mixedflow.yaml"
     threads: PLAN.threads
     resources:
-        mem_mb=PLAN.memory_mb,
+        mem_mb=memory_of_pass,
+        runtime=minutes_of_pass,
     params:
         path=data_path,
         options=prepare_options,

@@ -24,7 +24,7 @@ rule report:
         "../envs/mixedflow.yaml"
     threads: 1
     resources:
-        mem_mb=PLAN.memory_mb,
+        mem_mb=memory_of_report,
     params:
         models=model_folders,
         config=config_text(PLAN.config),

@@ -1,0 +1,44 @@
+"""Profiles say where jobs run; the rules themselves do not."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from snakes import ROOT, copy_analysis, python_module
+
+pytestmark = pytest.mark.workflow
+
+PROFILES = sorted(path.name for path in (ROOT / "workflow/profiles").iterdir())
+NEEDS = {
+    "slurm": "snakemake_executor_plugin_slurm",
+    "slurm-noacct": "snakemake_executor_plugin_slurm",
+    "slurm-multinode": "snakemake_executor_plugin_slurm",
+    "cluster-generic": "snakemake_executor_plugin_cluster_generic",
+}
+
+
+def test_every_profile_is_one_file_and_retries_stand_nowhere_else():
+    submitting = {"slurm", "slurm-noacct", "slurm-multinode", "dask", "cluster-generic"}
+    assert {"default", "bignode"} | submitting == set(PROFILES)
+    for name in PROFILES:
+        (file,) = (ROOT / "workflow/profiles" / name).iterdir()
+        content = yaml.safe_load(file.read_text())
+        assert file.name == "profile.yaml"
+        assert ("retries" in content) == (name in submitting)
+        assert content.get("default-resources", {}).get("mem_mb", 400) >= 400
+    for rule in (ROOT / "workflow/rules").glob("*.smk"):
+        assert "retries:" not in rule.read_text()
+
+
+@pytest.mark.parametrize("name", ["bignode", *NEEDS])
+def test_a_dry_run(name, tmp_path):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    place = copy_analysis(tmp_path / "analysis")
+    run = python_module(
+        "snakemake", "--workflow-profile", f"workflow/profiles/{name}", "--dry-run", cwd=place
+    )
+    assert run.code == 0, run.text
+    place_of_passes = "srun --workers=2" if name == "slurm-multinode" else "threads"
+    assert "mixedflow condense" in run.text
+    assert f"--dask={place_of_passes} " in run.text
