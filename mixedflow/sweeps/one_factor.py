@@ -64,7 +64,7 @@ class OneFactorFits:
     minus2ll : (T,) less what scales of columns and responses add
     look : the likelihood's parts at theta
     hessian : (T, k + 1, k + 1) of -2l in [theta, sigma2]
-    slopes : (T, k, p), of the diagonal of (X'V0^-1X)^-1 in theta
+    spread : (T, r), diagonal of L (X'V0^-1X)^-1 L'; slopes : (T, k, r), its slopes in theta
     converged, singular, aliased, exact : (T,); ``aliased``: a column is a sum of others in its rows;
         ``exact``: nothing is left of the response
     iterations : (T,)
@@ -75,6 +75,7 @@ class OneFactorFits:
     minus2ll: Float
     look: Look
     hessian: Float
+    spread: Float
     slopes: Float
     converged: NDArray[np.bool_]
     singular: NDArray[np.bool_]
@@ -92,6 +93,12 @@ class _Task:
     entries: Entries
     reml: bool
     m: Float
+    L: Float
+
+    def spread(self, look: Look) -> Float:
+        """Return the diagonal of L (X'V0^-1X)^-1 L', (T, r)."""
+        out: Float = np.einsum("ra,tab,rb->tr", self.L, look.inverse, self.L)
+        return out
 
     def look(self, theta: Float, at: Int) -> Look:
         """Return the likelihood's parts of some responses at their theta."""
@@ -133,7 +140,12 @@ class _Task:
 
 
 def fit_one_factor(
-    designs: Designs, responses: Responses, entries: Entries, *, reml: bool
+    designs: Designs,
+    responses: Responses,
+    entries: Entries,
+    *,
+    reml: bool,
+    L: Float | None = None,
 ) -> OneFactorFits:
     """Return the fits of all responses.
 
@@ -142,10 +154,12 @@ def fit_one_factor(
     designs, responses : sums in the equations' columns
     entries : of Lambda
     reml : restricted likelihood, or the full one
+    L : (r, p) what variances of beta are wanted of; its own elements where left out
     """
     p = designs.XtX.shape[1]
     n = designs.n_obs[responses.which].astype(float)
-    task = _Task(designs, responses, entries, reml, n - p if reml else n)
+    L = np.eye(p) if L is None else L
+    task = _Task(designs, responses, entries, reml, n - p if reml else n, L)
     unit = _units(designs, entries)[responses.which]
     with np.errstate(all="ignore"):
         state = _started(task, unit)
@@ -214,10 +228,10 @@ def _merged(old: Look, new: Look, where: NDArray[np.bool_]) -> Look:
 
 
 def _curvature(task: _Task, theta: Float, at: Int, unit: Float) -> tuple[Float, Float, Float]:
-    """Return central differences in theta: of the two slopes, (m, k, k), and of the inverse's diagonal."""
+    """Return central differences in theta: of the two slopes, (m, k, k), and of the spread."""
     count, k = theta.shape
     logs, squares = np.empty((count, k, k)), np.empty((count, k, k))
-    spread = np.empty((count, k, task.designs.XtX.shape[1]))
+    spread = np.empty((count, k, len(task.L)))
     for i in range(k):
         step = np.zeros_like(theta)
         step[:, i] = STEP * unit[:, i]
@@ -225,8 +239,7 @@ def _curvature(task: _Task, theta: Float, at: Int, unit: Float) -> tuple[Float, 
         width = 2.0 * step[:, i, None]
         logs[:, i] = (up.of_log - down.of_log) / width
         squares[:, i] = (up.of_square - down.of_square) / width
-        above, below = (np.einsum("tpp->tp", look.inverse) for look in (up, down))
-        spread[:, i] = (above - below) / width
+        spread[:, i] = (task.spread(up) - task.spread(down)) / width
     return logs, squares, spread
 
 
@@ -354,14 +367,15 @@ def _finished(task: _Task, state: _State, unit: Float) -> OneFactorFits:
         + task.m * (np.log(2.0 * np.pi) + 1.0 - np.log(task.m))
         - task.designs.sum_log_weight[task.responses.which]
     )
-    theta, spread, hessian = _upright(task.entries, state.theta, spread, hessian)
+    theta, slopes, hessian = _upright(task.entries, state.theta, spread, hessian)
     return OneFactorFits(
         theta=theta,
         sigma2=sigma2,
         minus2ll=minus2ll,
         look=state.look,
         hessian=hessian,
-        slopes=spread,
+        spread=task.spread(state.look),
+        slopes=slopes,
         converged=state.converged & ~exact,
         singular=(theta[:, task.entries.diagonal] == 0).any(axis=1),
         aliased=np.isnan(state.look.logdet) & ~exact,
