@@ -1,0 +1,75 @@
+"""One model of a sweep: its design, learned without any response.
+
+Stands at "Sweeps" in ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from mixedflow.crossproducts.types import ONLY_KEY, CrossProducts
+from mixedflow.design.encode import Encoder
+from mixedflow.design.schema import Schema
+from mixedflow.design.spec import ModelSpec
+from mixedflow.design.types import Float
+from mixedflow.equations.system import SPAN_TOLERANCE, ModelSystem, model_system
+from mixedflow.sweeps.outcome import factor_entries
+from mixedflow.sweeps.types import Entries
+
+STAND_IN = "trait"
+"""Name of the response in a sweep's formulas; another where the data have such a column."""
+
+
+@dataclass(frozen=True)
+class SweepModel:
+    """A model that many responses are fitted by.
+
+    Attributes
+    ----------
+    name : of the model in the sweep
+    spec, schema : with a stand-in for the response
+    sums : of the stand-in over the rows that lack no predictor
+    reml : restricted likelihood, or the full one
+    """
+
+    name: str
+    spec: ModelSpec
+    schema: Schema
+    sums: CrossProducts
+    reml: bool
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Turns rows into columns."""
+        return Encoder(self.spec, self.schema)
+
+    @cached_property
+    def system(self) -> ModelSystem:
+        """The sums in the equations' columns."""
+        return model_system(self.sums, self.encoder.terms)
+
+    @cached_property
+    def entries(self) -> Entries | None:
+        """Where parameters stand in Lambda; None where responses are fitted one by one."""
+        return factor_entries(self.system)
+
+    @cached_property
+    def unit(self) -> Float:
+        """c with 1 = X c over the kept columns; zeros where X does not span the constant."""
+        info, part = self.encoder.info, self.sums.keyed[ONLY_KEY]
+        kept = self.system.kept
+        if info.intercept is not None:
+            return np.asarray(kept == info.intercept, dtype=float)
+        at = kept + int(self.sums.constant)
+        one = part.XtBX[at, 0]
+        found = np.linalg.solve(part.XtBX[np.ix_(at, at)], one)
+        spans = part.XtBX[0, 0] - found @ one <= SPAN_TOLERANCE * part.XtBX[0, 0]
+        return found if spans else np.zeros(len(kept))
+
+    @property
+    def coefficients(self) -> list[str]:
+        """Names of the fixed effects that are estimated."""
+        return [self.encoder.info.x_columns[k] for k in self.system.kept]
