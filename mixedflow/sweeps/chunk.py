@@ -15,7 +15,7 @@ from mixedflow.data.source import Source
 from mixedflow.design.arrow import PartitionPlace
 from mixedflow.design.types import Float
 from mixedflow.results.tabulating import pd
-from mixedflow.sweeps.frame import outcome_frame
+from mixedflow.sweeps.frame import NOT_CONVERGED, outcome_frame
 from mixedflow.sweeps.general import fit_one_by_one
 from mixedflow.sweeps.model import SweepModel
 from mixedflow.sweeps.one_factor import OneFactorFits, fit_one_factor
@@ -100,7 +100,11 @@ def _fitted(
     source: Source,
     traits: TraitRows,
 ) -> pd.DataFrame:
-    """Return a row a response: those of the compiled route, reasons where there is no fit."""
+    """Return a row a response, with its reason where there is no fit.
+
+    What the compiled search cannot settle is fitted by itself: columns that are sums of others in a
+    response's own rows, and likelihoods with a ridge, as at correlations of one.
+    """
     began = time.perf_counter()
     designs, responses = total.sums()
     entries = model.entries
@@ -117,7 +121,7 @@ def _fitted(
         frame = outcome_frame(model, names, found)
     frame = _with_reasons(frame, model, total, fits, n_obs)
     frame["seconds"] = (time.perf_counter() - began) / len(names)
-    again = np.flatnonzero(fits.aliased & (frame["error"] == ALIASED))
+    again = np.flatnonzero(frame["error"].isin([ALIASED, NOT_CONVERGED]))
     if len(again):
         some = tuple(names[t] for t in again)
         slow = fit_one_by_one(model, source, traits, some)
