@@ -27,5 +27,6 @@ rule all:
 include: "workflow/rules/prepare.smk"
 include: "workflow/rules/condense.smk"
 include: "workflow/rules/fit.smk"
+include: "workflow/rules/infer.smk"
 include: "workflow/rules/diagnose.smk"
 include: "workflow/rules/report.smk"

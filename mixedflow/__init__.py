@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mixedflow.estimation.control import FitControl
     from mixedflow.results.comparison import compare
     from mixedflow.results.fit_result import FitResult
+    from mixedflow.results.pooling import pool
     from mixedflow.sums import condense, learn_schema, load_crossproducts, merge_schemas
 
 __all__ = [
@@ -32,12 +33,14 @@ __all__ = [
     "load",
     "load_crossproducts",
     "merge_schemas",
+    "pool",
 ]
 
 _HOME = {
     "fit": "mixedflow.api",
     "load": "mixedflow.api",
     "compare": "mixedflow.results.comparison",
+    "pool": "mixedflow.results.pooling",
     "condense": "mixedflow.sums",
     "learn_schema": "mixedflow.sums",
     "load_crossproducts": "mixedflow.sums",

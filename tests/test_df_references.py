@@ -1,4 +1,4 @@
-"""Degrees of freedom, p and F against lmerTest, pbkrtest and mmrm: ``references/df.json``.
+"""Degrees of freedom, p and F against lmerTest, pbkrtest, mmrm and nlme: ``references/df.json``.
 
 Tolerances (issue 5): df 1e-3 relative, p 1e-4 absolute, Kenward and Roger's standard errors 1e-5
 relative; F, which has none of its own there, 1e-4 relative.
@@ -24,7 +24,7 @@ POLISHED = {**RESIDUAL, **MADE}
 CASES = [
     (name, method)
     for name, entry in WANTED.items()
-    for method in ("satterthwaite", "kenward-roger")
+    for method in ("satterthwaite", "kenward-roger", "between-within", "residual")
     # pbkrtest adds sigma2 I where weights say otherwise: tests/inference/test_kenward_roger.py
     if method in entry and (name, method) != ("sleepstudy_weights_reml", "kenward-roger")
 ]
@@ -53,7 +53,8 @@ def test_same_as_the_reference(name, method, fitted):
     for term, row in wanted["coef"].items():
         ours = coefficients.loc[helpers.plain_name(term)]
         assert ours["df"] == pytest.approx(row["df"], rel=1e-3), term
-        assert ours["p"] == pytest.approx(_p_at_the_optimum(name, term, row), abs=1e-4), term
+        if "p" in row:
+            assert ours["p"] == pytest.approx(_p_at_the_optimum(name, term, row), abs=1e-4), term
         if "se" in row:
             assert ours["se"] == pytest.approx(row["se"], rel=1e-5), term
     if wanted["anova"]:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from mixedflow import __version__
+from mixedflow.cli import infer as infer_verb
 from mixedflow.cli import run as run_verb
 from mixedflow.cli import setup, steps
 
@@ -51,5 +52,6 @@ app.command("show")(setup.show)
 app.command("prepare")(steps.prepare)
 app.command("condense")(steps.condense)
 app.command("fit")(steps.fit)
+app.command("infer")(infer_verb.infer)
 app.command("diagnose")(steps.diagnose)
 app.command("report")(steps.report)

@@ -15,7 +15,7 @@ import typer
 from mixedflow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mixedflow.config import ControlConfig, DaskConfig, DataConfig, ModelConfig
+    from mixedflow.config import ControlConfig, DaskConfig, DataConfig, InferConfig, ModelConfig
 
 COMMAND_LINE = "the command line"
 
@@ -101,6 +101,25 @@ def level_lists(given: Sequence[str] | None) -> dict[str, list[Any]]:
             raise ConfigError(
                 f"--levels '{column}={text}' is not a list; write it like {column}=[low, high]"
             ) from None
+    return found
+
+
+def yaml_value(text: str, what: str, example: str) -> Any:
+    """Return what a text of YAML says: a mapping or a list, as in a configuration."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, Mapping | list):
+        raise ConfigError(f"{what} cannot be read; write it like '{example}'")
+    return found
+
+
+def infer_config(**given: Any) -> InferConfig:
+    """Return what the command line asks of a fit."""
+    found: InferConfig = _section("InferConfig", given)
     return found
 
 

@@ -46,7 +46,7 @@ def run(
         bool, typer.Option("--dry-run", "-n", help="Show what would run, and run nothing.")
     ] = False,
 ) -> None:
-    """Run the workflow of a configuration: prepare, condense, fit, diagnose, report.
+    """Run the workflow of a configuration: prepare, condense, fit, infer, diagnose, report.
 
     Arguments after '--' go to Snakemake. Exits with 3 when a fit did not converge.
     """

@@ -3,6 +3,7 @@
 Stands outside the equations of ``docs/algorithm.md``.
 """
 
+from mixedflow.config.inference import ComparisonConfig, InferConfig
 from mixedflow.config.models import (
     Config,
     ControlConfig,
@@ -14,10 +15,12 @@ from mixedflow.config.models import (
 from mixedflow.config.reading import check_config, config_text, load_config, parse_config, read_yaml
 
 __all__ = [
+    "ComparisonConfig",
     "Config",
     "ControlConfig",
     "DaskConfig",
     "DataConfig",
+    "InferConfig",
     "ModelConfig",
     "ReportConfig",
     "check_config",

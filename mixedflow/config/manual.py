@@ -6,16 +6,20 @@ Stands outside the equations of ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from mixedflow.config.models import Config, LevelValue
+from mixedflow.config.models import Config
+from mixedflow.config.reading import plain_type
+from mixedflow.config.section import LevelValue
 
 MANUAL = Path("config/README.md")
 SCHEMA = Path("workflow/schemas/config.schema.json")
@@ -89,17 +93,23 @@ def update(root: Path, *, fix: bool) -> list[Path]:
 
 def _sections() -> list[tuple[str, str, type[BaseModel]]]:
     """Return heading, introduction and model of every section, the whole file first."""
-    found: list[tuple[str, str, type[BaseModel]]] = [("Top level", _intro(Config), Config)]
-    for key, field in Config.model_fields.items():
+    return [("Top level", _intro(Config), Config), *_below(Config, "")]
+
+
+def _below(parent: type[BaseModel], name: str) -> Iterator[tuple[str, str, type[BaseModel]]]:
+    """Yield the sections in a section, each followed by its own."""
+    place = f", in `{name}`" if name else ""
+    for key, field in parent.model_fields.items():
         model = _model_of(field.annotation)
         if model is not None:
-            nested = get_origin(field.annotation) is dict
-            found.append((f"`{key}`, each name" if nested else f"`{key}`", _intro(model), model))
-    return found
+            many = {dict: ", each name", tuple: ", each of the list"}
+            each = many.get(get_origin(plain_type(field.annotation)), "")
+            yield f"`{key}`{place}{each}", _intro(model), model
+            yield from _below(model, key)
 
 
 def _intro(model: type[BaseModel]) -> str:
-    return (model.__doc__ or "").strip().replace("``", "`")
+    return inspect.cleandoc(model.__doc__ or "").replace("``", "`")
 
 
 def _table(model: type[BaseModel]) -> str:
@@ -117,27 +127,30 @@ def _default_text(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    if default is None or default == {} or isinstance(default, BaseModel):
+    if default is None or default in ({}, ()) or isinstance(default, BaseModel):
         return "–"
     return f"`{default}`"
 
 
 def _value_text(annotation: Any) -> str:
     """Return what a value may be, in words."""
-    model = _model_of(annotation)
-    if hasattr(annotation, "__metadata__"):
-        annotation = get_args(annotation)[0]
+    annotation = plain_type(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is dict:
-        return f"name to {'section' if model else _value_text(arguments[1])}"
-    if model is not None:
+        return f"name to {_value_text(arguments[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "section"
     if origin is tuple:
-        return f"list of {_value_text(arguments[0])}"
+        return f"list of {_plural(_value_text(arguments[0]))}"
     if annotation != LevelValue and origin in (Union, types.UnionType):
         texts = [_value_text(part) for part in arguments if part is not type(None)]
         return " or ".join(dict.fromkeys(texts))
     return _word(annotation)
+
+
+def _plural(text: str) -> str:
+    """Return several of a kind of value."""
+    return {"section": "sections", "number": "numbers"}.get(text, text)
 
 
 def _word(annotation: Any) -> str:
@@ -153,9 +166,12 @@ _WORDS = {str: "text", bool: "`true`, `false`", int: "whole number", float: "num
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the section model that an annotation holds, directly or as the values of a mapping."""
+    """Return the section that an annotation holds: itself, or as what a mapping or list holds."""
+    annotation = plain_type(annotation)
     if get_origin(annotation) is dict:
-        annotation = get_args(annotation)[1]
+        annotation = plain_type(get_args(annotation)[1])
+    if get_origin(annotation) is tuple:
+        annotation = plain_type(get_args(annotation)[0])
     is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
     return annotation if is_model else None
 

@@ -9,10 +9,17 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from mixedflow.config.inference import (
+    ComparisonConfig,
+    Comparisons,
+    InferConfig,
+    check_inference,
+)
+from mixedflow.config.section import Levels, Section
 from mixedflow.errors import did_you_mean, listing
 
 TypeName = Literal["category", "float", "int", "string"]
@@ -21,7 +28,6 @@ Method = Literal["auto", "em", "px-em", "ai"]
 Solver = Literal["auto", "grouped", "dense", "schur", "sparse", "pcg"]
 DaskKind = Literal["synchronous", "threads", "processes", "address"]
 NonConverged = Literal["report", "error"]
-LevelValue = str | int | float
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 RESERVED_NAMES = ("models", "logs", "benchmarks", "report.html")
@@ -49,33 +55,6 @@ def check_name(name: str, what: str) -> str:
             " '-', not starting with '.' or '-'"
         )
     return name
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _as_tuples(value: Any) -> Any:
-    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
-Levels = Annotated[tuple[LevelValue, ...], BeforeValidator(_as_tuple)]
-
-
-class Section(BaseModel):
-    """Common to all sections: frozen, no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_means_default(cls, value: Any) -> Any:
-        """Read a key without a value (``weights:``) as a key that is left out."""
-        if not isinstance(value, dict):
-            return value
-        optional = {key for key, field in cls.model_fields.items() if not field.is_required()}
-        return {key: item for key, item in value.items() if item is not None or key not in optional}
 
 
 class DataConfig(Section):
@@ -195,6 +174,16 @@ class ModelConfig(Section):
         ),
     )
     title: str | None = Field(default=None, description="How the report calls the model.")
+    infer: InferConfig | None = Field(
+        default=None,
+        description="Tests and intervals (below), for the report and as files; none when left out.",
+    )
+
+    @model_validator(mode="after")
+    def _inference_fits_the_model(self) -> ModelConfig:
+        if self.infer is not None:
+            check_inference(self.infer, reml=self.reml, sharded=self.sharded)
+        return self
 
 
 class ReportConfig(Section):
@@ -310,11 +299,12 @@ class Config(Section):
     models: dict[str, ModelConfig] = Field(
         min_length=1, description="Name to model; names become folders."
     )
-    compare: Annotated[tuple[Names, ...], BeforeValidator(_as_tuples)] | None = Field(
+    compare: Comparisons | None = Field(
         default=None,
         description=(
-            "Lists of model names, one comparison table each; when left out, all models of a data"
-            " set are compared with each other."
+            "Comparisons, each a list of model names or a section (below), with information criteria"
+            " and likelihood-ratio tests; when left out, all models of a data set are compared with"
+            " each other."
         ),
     )
     output: str = Field(
@@ -347,22 +337,34 @@ class Config(Section):
                     f"models.{name}.data is '{model.data}', which is not a data set"
                     f"{did_you_mean(model.data, self.data)}; 'data' has {listing(self.data)}"
                 )
-        for names in self.compare or ():
-            _check_comparison(names, self.models)
+            _check_solver(name, model, self.control)
+        for comparison in self.compare or ():
+            _check_comparison(comparison, self.models)
         return self
 
-    def comparisons(self) -> tuple[tuple[str, ...], ...]:
-        """Return the lists of models to compare, the default ones when none are given."""
+    def comparisons(self) -> tuple[ComparisonConfig, ...]:
+        """Return what to compare: all models of a data set when nothing is given."""
         if self.compare is not None:
             return self.compare
         by_data: dict[str, list[str]] = {}
         for name, model in self.models.items():
             by_data.setdefault(model.data, []).append(name)
-        return tuple(tuple(names) for names in by_data.values() if len(names) > 1)
+        lists = [tuple(names) for names in by_data.values() if len(names) > 1]
+        return tuple(ComparisonConfig(models=names) for names in lists)
 
 
-def _check_comparison(names: Names, models: dict[str, ModelConfig]) -> None:
+def _check_solver(name: str, model: ModelConfig, control: ControlConfig) -> None:
+    """Raise ValueError where the solver that is asked for cannot give the degrees of freedom."""
+    if model.infer is not None and control.solver == "pcg" and model.infer.by_curvature:
+        raise ValueError(
+            f"models.{name}.infer.ddf is '{model.infer.ddf}', which the solver 'pcg' cannot give; it"
+            " gives 'between-within', 'residual' and 'asymptotic'"
+        )
+
+
+def _check_comparison(comparison: ComparisonConfig, models: dict[str, ModelConfig]) -> None:
     """Raise ValueError unless a comparison names two known models or more, each once."""
+    names = comparison.models
     shown = f"the comparison [{', '.join(names)}]"
     for name in names:
         if name not in models:
@@ -374,3 +376,9 @@ def _check_comparison(names: Names, models: dict[str, ModelConfig]) -> None:
         raise ValueError(f"{shown} names a model twice")
     if len(names) < 2:
         raise ValueError(f"{shown} needs at least two models")
+    sharded = [name for name in names if models[name].sharded and models[name].reml]
+    if comparison.refit is not None and sharded:
+        raise ValueError(
+            f"{shown} has refit: ml, and '{sharded[0]}' is sharded, whose sums are not kept to fit it"
+            " again; write 'reml: false' there, or leave 'refit' out"
+        )

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixedflow.config.inference import InferConfig, check_factors, check_variables
 from mixedflow.config.models import Config, DataConfig, ModelConfig, parse_memory
+from mixedflow.config.section import Section
 from mixedflow.errors import ConfigError, MixedflowError
 
 DEFAULT_MEMORY_MB = 4000
@@ -139,6 +141,25 @@ class WorkflowPlan:
         """Return the models whose random effects are in one place, as residuals need them."""
         return [name for name, model in self.config.models.items() if not model.sharded]
 
+    @property
+    def inferred(self) -> list[str]:
+        """Return the models of which tests and intervals are asked."""
+        return [name for name, model in self.config.models.items() if model.infer is not None]
+
+    def infer_options(self, name: str) -> str:
+        """Return the options of ``mixedflow infer`` for a model."""
+        asked = self.config.models[name].infer
+        return "" if asked is None else shlex.join(_infer_options(asked))
+
+    def infer_needs_rows(self, name: str) -> bool:
+        """Return whether something is asked of a model that its sums alone may not tell."""
+        model = self.config.models[name]
+        asked = model.infer
+        if asked is None or model.sharded:
+            return False
+        second = asked.by_expectation and model.residual != "iid"
+        return second or asked.robust is not None or bool(asked.influence)
+
     def fit_source(self, name: str) -> str:
         """Return the folder that a model is fitted from: its design's, or prepared rows for shards."""
         model = self.config.models[name]
@@ -171,6 +192,8 @@ def make_plan(config: Config, where: str = "the configuration") -> WorkflowPlan:
             raise type(fault)(f"{where}: models.{name}.{key}: {fault}") from None
         if model.sharded:
             _check_sharded(name, config, where)
+        if model.infer is not None:
+            check_asked(model, f"{where}: models.{name}.infer.")
     return WorkflowPlan(config, designs)
 
 
@@ -187,6 +210,18 @@ def _design_of(model: ModelConfig, data: DataConfig) -> str:
     )
     require_random_term(spec)
     return spec.design_key(_declared_categories(data))
+
+
+def check_asked(model: ModelConfig, where: str) -> None:
+    """Raise where what is asked of a fit names variables or factors that its formula has not."""
+    from mixedflow.design.spec import make_spec
+
+    spec = make_spec(model.formula, weights=model.weights, residual=model.residual)
+    group = spec.parsed_residual.group
+    factors = [factor.name for factor in spec.parsed.factors] or [":".join(group)]
+    if model.infer is not None:
+        check_factors(model.infer, factors, where)
+        check_variables(model.infer, spec.parsed.fixed.names, where)
 
 
 def _check_sharded(name: str, config: Config, where: str) -> None:
@@ -235,6 +270,31 @@ def _level_options(data: DataConfig) -> list[str]:
         f"--levels={column}={json.dumps(list(levels), ensure_ascii=False)}"
         for column, levels in sorted(data.levels.items())
     ]
+
+
+def _infer_options(asked: InferConfig) -> list[str]:
+    """Return the options that say what is asked of a fit."""
+    content = asked.model_dump(mode="json")
+    options = [f"--{key}={content[key]}" for key in ("ddf", "level", "anova")]
+    options += [f"--contrast={name}={_flow(L)}" for name, L in content["contrasts"].items()]
+    options += [f"--emmeans={_flow(_set(means))}" for means in asked.emmeans]
+    options += _given({"robust": asked.robust})
+    options += [f"--influence={factor}" for factor in asked.influence]
+    if asked.intervals is not None:
+        options.append(f"--intervals={_flow(_set(asked.intervals))}")
+    if asked.random_tests:
+        options.append("--random-tests")
+    return options
+
+
+def _set(section: Section) -> dict[str, object]:
+    """Return the keys of a section that were given."""
+    return section.model_dump(mode="json", exclude_unset=True)
+
+
+def _flow(value: object) -> str:
+    """Return a value as YAML in one line."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _given(options: Mapping[str, object]) -> list[str]:

@@ -5,9 +5,10 @@ Stands outside the equations of ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+import types
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -183,12 +184,34 @@ def _section(root: type[BaseModel], location: list[Any]) -> list[str]:
     """Return the keys that the section at ``location`` may have."""
     here: Any = root
     for part in location:
-        if isinstance(here, type) and issubclass(here, BaseModel):
-            here = here.model_fields[str(part)].annotation
-        elif get_origin(here) is dict:
-            here = get_args(here)[1]
-    is_section = isinstance(here, type) and issubclass(here, BaseModel)
-    return list(here.model_fields) if is_section else []
+        here = _below(here, part)
+    return list(here.model_fields) if _is_section(here) else []
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _below(annotation: Any, part: Any) -> Any:
+    """Return the type of what stands at a key or place of a value, None where that is unknown."""
+    if _is_section(annotation):
+        field = annotation.model_fields.get(str(part))
+        return None if field is None else plain_type(field.annotation)
+    if get_origin(annotation) is dict:
+        return plain_type(get_args(annotation)[1])
+    if get_origin(annotation) is tuple and isinstance(part, int):
+        return plain_type(get_args(annotation)[0])
+    return None
+
+
+def plain_type(annotation: Any) -> Any:
+    """Return a type without what it is annotated by, and without the None that it may be."""
+    if get_origin(annotation) is Annotated:
+        return plain_type(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        kept = [part for part in get_args(annotation) if part is not type(None)]
+        return plain_type(kept[0]) if len(kept) == 1 else annotation
+    return annotation
 
 
 def _value_place(location: list[Any], root: type[BaseModel]) -> str:
@@ -196,13 +219,10 @@ def _value_place(location: list[Any], root: type[BaseModel]) -> str:
     here: Any = root
     kept: list[Any] = []
     for part in location:
-        if isinstance(here, type) and issubclass(here, BaseModel):
-            field = here.model_fields.get(str(part))
-            here = None if field is None else field.annotation
-        elif get_origin(here) is dict:
-            here = get_args(here)[1]
-        elif not isinstance(part, int):
+        known = _is_section(here) or get_origin(here) is dict
+        if not known and not isinstance(part, int):
             continue
+        here = _below(here, part)
         kept.append(part)
     return _dotted(kept) or "the file"
 

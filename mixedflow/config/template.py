@@ -39,10 +39,18 @@ models:
     reml: true
     # weights: column   # the residual variance is sigma² / weight
     # title: How the report calls the model
+    # Tests and intervals, for the report and as files.
+    # infer:
+    #   ddf: satterthwaite   # or kenward-roger, for REML
+    #   contrasts: {{name: {{coefficient: 1}}}}
+    #   emmeans: [{{specs: variable, contrast: pairwise}}]
+    #   intervals: {{method: profile}}
+    #   random_tests: true
 
 # Add further models above; all models of a data set are compared, or say which:
 # compare:
 #   - [model, other]
+#   - {{models: [model, other], refit: ml}}   # where their fixed parts differ
 
 output: results
 

@@ -43,6 +43,11 @@ class Antedependent(Correlation):
             C[b, :b] = C[:b, b] = rho[b - 1] * C[b - 1, :b]
         return C
 
+    def pairs(self, m: int) -> NDArray[np.int64]:
+        """Return neighbours."""
+        at = np.arange(m - 1)
+        return np.column_stack([at, at + 1])
+
     def nearest(self, C: Float) -> Float:
         """Return psi of the correlations of neighbours."""
         return inverse_tanh(np.diag(C, 1)) if len(C) > 1 else np.empty(0)

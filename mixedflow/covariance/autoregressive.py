@@ -44,6 +44,10 @@ class FirstOrder(Correlation):
         lagged: NDArray[Any] = powers[np.abs(at[:, None] - at)]
         return lagged
 
+    def pairs(self, m: int) -> NDArray[np.int64]:
+        """Return the first two positions: rho."""
+        return np.array([[0, 1]])[: self.n_params(m)]
+
     def nearest(self, C: Float) -> Float:
         """Return psi of the mean correlation of neighbours."""
         return inverse_tanh(np.diag(C, 1).mean()) if len(C) > 1 else np.empty(0)
@@ -85,6 +89,10 @@ class AutoregressiveResidual(CorrelatedResidual):
         rho = np.tanh(psi)
         below = np.power(rho, gaps - 1.0)
         return rho * below, gaps * below * (1.0 - rho) * (1.0 + rho)
+
+    def gap_bend(self, psi: float) -> float:
+        """Return -2 rho: the coordinate is rho."""
+        return float(-2.0 * np.tanh(psi))
 
     def gap_start(self, typical: float) -> float:
         """Return psi with a correlation of 0.3 over a typical gap."""

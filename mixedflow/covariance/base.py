@@ -25,12 +25,14 @@ class CovarianceStructure(ABC):
     ----------
     name : as in formulas; ``title`` in words, ``formula`` as in books
     correlated : whether columns of a term may covary
+    linear : whether G is linear in its natural coordinates: its entries, or variances
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     formula: ClassVar[str] = ""
     correlated: ClassVar[bool] = True
+    linear: ClassVar[bool] = False
 
     @property
     def spelled(self) -> str:
@@ -79,6 +81,14 @@ class CovarianceStructure(ABC):
     @abstractmethod
     def second_derivatives(self, theta: Float, dim: int) -> Float:
         """Return d2G/dtheta_i dtheta_j, shape (n_params, n_params, q, q)."""
+
+    def natural_second(self, theta: Float, dim: int, moves: Float) -> Float | None:  # noqa: ARG002
+        """Return sum_ij W_ij d2G/dx_i dx_j, (q, q), x the coordinates that books give G by.
+
+        W is the covariance of x where that of theta is moves moves', (n_params, k); None says that
+        no such coordinates are known. See :mod:`mixedflow.covariance.natural`.
+        """
+        return np.zeros((dim, dim)) if self.linear else None
 
     @abstractmethod
     def m_step(self, S: Float, n: int, near: Float | None = None) -> Float:

@@ -23,6 +23,8 @@ START = 0.2
 class Exchangeable(Correlation):
     """C = (1 - rho) I + rho J."""
 
+    linear = True
+
     def n_params(self, m: int) -> int:
         """Return 1; 0 for a single position."""
         return min(m - 1, 1)
@@ -43,6 +45,10 @@ class Exchangeable(Correlation):
         rho = lowest + 0.5 * (1.0 - lowest) * (1.0 + np.tanh(psi[0]))
         C: NDArray[Any] = (1.0 - rho) * np.eye(m) + rho * np.ones((m, m))
         return C
+
+    def pairs(self, m: int) -> NDArray[np.int64]:
+        """Return the first two positions: rho."""
+        return np.array([[0, 1]])[: self.n_params(m)]
 
     def nearest(self, C: Float) -> Float:
         """Return psi of the mean correlation."""

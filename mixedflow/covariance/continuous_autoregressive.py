@@ -61,6 +61,10 @@ class ContinuousAutoregressiveResidual(ResidualStructure):
         r = np.exp(-decay)
         return r, -decay * r
 
+    def gap_bend(self, psi: float) -> float:  # noqa: ARG002 - the same everywhere
+        """Return -1: the coordinate is the range e^-psi, r = exp(-d / range)."""
+        return -1.0
+
     def gap_start(self, typical: float) -> float:
         """Return psi with a correlation of 0.3 over a typical gap."""
         return float(np.log(-np.log(START) / typical))

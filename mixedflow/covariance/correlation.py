@@ -28,9 +28,11 @@ class Correlation(ABC):
     Attributes
     ----------
     stacked : whether ``matrix`` takes psi of shape (..., n) and returns (..., m, m)
+    linear : whether C is linear in the correlations that :meth:`pairs` names
     """
 
     stacked: ClassVar[bool] = False
+    linear: ClassVar[bool] = False
 
     @abstractmethod
     def n_params(self, m: int) -> int:
@@ -51,6 +53,10 @@ class Correlation(ABC):
     def start(self, m: int) -> Float:
         """Return where a search begins when nothing is known: no correlation."""
         return np.zeros(self.n_params(m))
+
+    def pairs(self, m: int) -> NDArray[np.int64] | None:  # noqa: ARG002 - families differ
+        """Return the pairs whose correlations are the family's own parameters, (n_params, 2)."""
+        return None
 
     def derivatives(self, psi: Float, m: int) -> Float:
         """Return dC/dpsi_i, (n_params, m, m)."""

@@ -19,6 +19,7 @@ class Diagonal(CovarianceStructure):
 
     name = "diag"
     title = "diagonal"
+    linear = True
     formula = "G = diag(s_1^2, ..., s_q^2)"
     correlated = False
 

@@ -127,6 +127,14 @@ class FactorAnalytic(CovarianceStructure):
         out[len(rows) + at, len(rows) + at, at, at] = 2.0
         return out
 
+    def natural_second(self, theta: Float, dim: int, moves: Float) -> Float:  # noqa: ARG002
+        """Return it in the loadings and psi^2: 2 sum_k Lambda_k Lambda_k' of the moves."""
+        out = np.zeros((dim, dim))
+        for move in moves.T:
+            loadings, _ = self._parts(move, dim)
+            out += 2.0 * loadings @ loadings.T
+        return out
+
     def m_step(self, S: Float, n: int, near: Float | None = None) -> Float:
         """Return the maximum by Newton, from principal factors or from where EM comes from."""
         M = S / n

@@ -28,6 +28,7 @@ class Fixed(CovarianceStructure):
 
     name = "fixed"
     title = "a known matrix: no parameter"
+    linear = True
     formula = "G given"
 
     def __init__(self, values: tuple[tuple[float, ...], ...] = (), y_scale: float = 1.0) -> None:

@@ -41,6 +41,7 @@ class Identity(CorrelatedColumns):
 
     name = "id"
     title = "one variance for all columns"
+    linear = True
     formula = "G = s^2 I"
     heterogeneous = False
     correlated = False

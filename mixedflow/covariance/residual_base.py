@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from mixedflow.covariance.correlation import Correlation, Float
+from mixedflow.covariance.natural import natural_second, variances_and_correlations
 from mixedflow.covariance.residual_types import ResidualBasis
 
 _STEP = 1e-5
@@ -27,6 +28,7 @@ class ResidualStructure(ABC):
     bases : which sums it can be computed from, its own shortest first
     heterogeneous : whether every position has a variance of its own
     nested_in : names of structures that hold this one as a special case
+    linear : whether sigma2 R0 is linear in its natural coordinates: its entries, or variances
     """
 
     name: ClassVar[str]
@@ -34,6 +36,7 @@ class ResidualStructure(ABC):
     bases: ClassVar[tuple[ResidualBasis, ...]] = ("pairs",)
     heterogeneous: ClassVar[bool] = False
     nested_in: ClassVar[tuple[str, ...]] = ()
+    linear: ClassVar[bool] = False
 
     @property
     def basis(self) -> ResidualBasis:
@@ -70,6 +73,18 @@ class ResidualStructure(ABC):
             )
             out[i] = (up - down) / (2.0 * _STEP)
         return 0.5 * (out + out.T)
+
+    def natural_second(self, psi: Float, size: int, moves: Float) -> Float | None:  # noqa: ARG002
+        """Return sum_ij W_ij d2R/dx_i dx_j at R = R0, (size, size), x the coordinates of books.
+
+        W is the covariance of x where that of [psi, log sigma2] is moves moves', (n_params + 1, k);
+        None says that no such coordinates are known. See :mod:`mixedflow.covariance.natural`.
+        """
+        return np.zeros((size, size)) if self.linear else None
+
+    def gap_bend(self, psi: float) -> float:
+        """Return (d2x/dpsi2) / (dx/dpsi), x the coordinate of books; of structures on gaps."""
+        raise NotImplementedError(f"{self.name} is not a structure on gaps")
 
     def common_correlation(self, psi: Float, largest: int) -> tuple[float, Float]:
         """Return the correlation rho of any two rows and drho/dpsi; of structures on sizes."""
@@ -123,6 +138,23 @@ class CorrelatedResidual(ResidualStructure):
             out[i, :, i + 1] += R[i + 1]
         out[count:] = scale * self.correlation.derivatives(psi[count:], size)
         return out
+
+    def natural_second(self, psi: Float, size: int, moves: Float) -> Float | None:
+        """Return it in variances and correlations; zero where R is linear in its entries."""
+        if self.linear or (self.correlation.linear and not self.heterogeneous):
+            return np.zeros((size, size))
+        pairs = self.correlation.pairs(size)
+        if pairs is None:
+            return None
+
+        def slopes(z: Float) -> Float:
+            R, dR = self.matrix(z[:-1], size), self.derivatives(z[:-1], size)
+            whole: Float = np.exp(z[-1]) * np.concatenate([dR, R[None]])
+            return whole
+
+        coordinates = variances_and_correlations(1 + self._n_scales(size), pairs)
+        at = np.append(psi, 0.0)
+        return natural_second(self.matrix(psi, size), slopes, at, moves, coordinates)
 
     def _n_scales(self, size: int) -> int:
         return size - 1 if self.heterogeneous else 0

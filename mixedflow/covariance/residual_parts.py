@@ -240,13 +240,13 @@ class PairPart(StratumPart):
         f, df = np.zeros(len(self.at)), np.zeros((len(psi), len(self.at)))
         logdet, spread = 0.0, np.zeros((self.m, self.m))
         for stack in self.stacks:
-            inverse, logs = _inverses(R, stack)
+            inverse, logs = inverses(R, stack)
             rows, cols = np.triu_indices(stack.positions.shape[1])
             f[stack.keys] = inverse[:, rows, cols]
             logdet += float(stack.groups @ logs)
             _scatter(spread, stack, stack.groups[:, None, None] * inverse)
             for i, change in enumerate(dR):
-                moved = inverse @ _taken(change, stack) @ inverse
+                moved = inverse @ taken(change, stack) @ inverse
                 df[i, stack.keys] = -moved[:, rows, cols]
         return PartWeights(f, df, logdet, np.einsum("iab,ab->i", dR, spread))
 
@@ -255,7 +255,7 @@ class PairPart(StratumPart):
         R = self.structure.matrix(psi, self.m)
         f, logdet = np.zeros(len(self.at)), 0.0
         for stack in self.stacks:
-            inverse, logs = _inverses(R, stack)
+            inverse, logs = inverses(R, stack)
             rows, cols = np.triu_indices(stack.positions.shape[1])
             f[stack.keys] = inverse[:, rows, cols]
             logdet += float(stack.groups @ logs)
@@ -266,7 +266,7 @@ class PairPart(StratumPart):
         R, dR = self.structure.matrix(psi, self.m), self.structure.derivatives(psi, self.m)
         total, against, spread = 0.0, np.zeros((self.m, self.m)), np.zeros((self.m, self.m))
         for stack in self.stacks:
-            inverse, _ = _inverses(R, stack)
+            inverse, _ = inverses(R, stack)
             S = _moments(s_k, stack)
             total += float(np.sum(inverse * S))
             _scatter(against, stack, inverse @ S @ inverse)
@@ -279,7 +279,7 @@ class PairPart(StratumPart):
         R, dR = self.structure.matrix(psi, self.m), self.structure.derivatives(psi, self.m)
         out, spread = np.zeros((len(psi), len(psi))), np.zeros((self.m, self.m))
         for stack in self.stacks:
-            inverse, _ = _inverses(R, stack)
+            inverse, _ = inverses(R, stack)
             n, S = stack.groups[:, None, None], _moments(s_k, stack)
             taken = dR[:, stack.positions[:, :, None], stack.positions[:, None, :]]
             left = inverse @ taken @ inverse
@@ -319,19 +319,19 @@ def _portions(by_size: dict[int, list[int]]) -> Iterator[tuple[int, list[int]]]:
             yield size, masks[start : start + _PORTION]
 
 
-def _taken(R: Float, stack: PatternStack) -> Float:
+def taken(R: Float, stack: PatternStack) -> Float:
     """Return R restricted to every pattern, (P, k, k)."""
     p = stack.positions
     out: Float = R[p[:, :, None], p[:, None, :]]
     return out
 
 
-def _inverses(R: Float, stack: PatternStack) -> tuple[Float, Float]:
+def inverses(R: Float, stack: PatternStack) -> tuple[Float, Float]:
     """Return R0^-1 and log|R0| of every pattern."""
-    taken = _taken(R, stack)
+    own = taken(R, stack)
     try:
-        L = np.linalg.cholesky(taken)
-        inverse = np.linalg.inv(taken)
+        L = np.linalg.cholesky(own)
+        inverse = np.linalg.inv(own)
     except np.linalg.LinAlgError:
         raise FitError(
             "the residual covariance matrix is not positive definite to working precision"

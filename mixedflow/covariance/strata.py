@@ -22,6 +22,7 @@ class StrataResidual(ResidualStructure):
 
     name = "strata"
     title = "independent, a variance for every stratum"
+    linear = True
     bases: ClassVar[tuple[ResidualBasis, ...]] = ("strata",)
 
     def n_params(self, size: int) -> int:  # noqa: ARG002 - the protocol's signature

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mixedflow.covariance.base import CovarianceStructure, Float
 from mixedflow.covariance.correlation import LIMIT, Correlation, correlation_of
 from mixedflow.covariance.m_step import maximise
+from mixedflow.covariance.natural import natural_second, variances_and_correlations
 from mixedflow.linalg.triangular import solve_lower
 
 _FELT = 1e8
@@ -99,6 +100,17 @@ class CorrelatedColumns(CovarianceStructure):
             out[count + i, :count] = mixed
         out[count:, count:] = np.outer(sd, sd) * self.correlation.second(psi, dim)
         return out
+
+    def natural_second(self, theta: Float, dim: int, moves: Float) -> Float | None:
+        """Return it in variances and correlations; zero where G is linear in its entries."""
+        if self.linear or (self.correlation.linear and not self.heterogeneous):
+            return np.zeros((dim, dim))
+        pairs = self.correlation.pairs(dim)
+        if pairs is None:
+            return None
+        coordinates = variances_and_correlations(self._n_sd(dim), pairs)
+        G = self.matrix(theta, dim)
+        return natural_second(G, lambda z: self.derivatives(z, dim), theta, moves, coordinates)
 
     def m_step(self, S: Float, n: int, near: Float | None = None) -> Float:
         """Return the start for S / n where that is the maximum, else Newton from there."""

@@ -24,6 +24,8 @@ START = 0.3
 class Stationary(Correlation):
     """C_ab = r_|a - b|."""
 
+    linear = True
+
     def n_params(self, m: int) -> int:
         """Return m - 1."""
         return m - 1
@@ -43,6 +45,10 @@ class Stationary(Correlation):
         at = np.arange(m)
         lagged: NDArray[Any] = _autocorrelations(np.tanh(psi), m)[np.abs(at[:, None] - at)]
         return lagged
+
+    def pairs(self, m: int) -> NDArray[np.int64]:
+        """Return the first position with every other: r_1, r_2, ..."""
+        return np.column_stack([np.zeros(m - 1, dtype=np.int64), np.arange(1, m)])
 
     def nearest(self, C: Float) -> Float:
         """Return the partial autocorrelations of the mean correlation at every lag."""

@@ -19,6 +19,7 @@ class Unstructured(CovarianceStructure):
 
     name = "us"
     title = "unstructured"
+    linear = True
     formula = "G = F F', F lower triangular"
 
     def n_params(self, dim: int) -> int:

@@ -78,6 +78,7 @@ class UnstructuredResidual(CorrelatedResidual):
     name = "us"
     title = "unstructured"
     heterogeneous = True
+    linear = True
     correlation = FreeCorrelation()
 
     def curvature(self, psi: Float, size: int, weights: Float) -> Float:

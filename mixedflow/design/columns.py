@@ -40,11 +40,20 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of X or Z: the product of its pieces; none of them is the constant."""
+    """A column of X or Z: the product of its pieces; none of them is the constant.
+
+    Attributes
+    ----------
+    name : as formulaic has it
+    pieces : factors of the product
+    degree : number of expressions of its term
+    term : which term of the sum it belongs to
+    """
 
     name: str
     pieces: tuple[Piece, ...]
     degree: int
+    term: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +85,15 @@ def plan_columns(part: LinearPart, learned: Learned) -> tuple[Column, ...]:
     places = {e: k for k, e in enumerate(expressions)}
     terms = tuple(tuple(places[e] for e in term) for term in part.terms)
     columns = []
-    for scoped, degree in _structure(terms, spanning):
+    for scoped, term in _structure(terms, spanning):
         pieces = [(expressions[k], reduced) for k, reduced in scoped]
         names = [_fields(e, learned, reduced=reduced) for e, reduced in pieces]
         for reverse in product(*(range(len(n)) for n in reversed(names))):
             choice = reverse[::-1]
             label = ":".join(n[f] for n, f in zip(names, choice, strict=True)) or INTERCEPT
             chosen = zip(pieces, choice, strict=True)
-            columns.append(Column(label, tuple(Piece(e, r, f) for (e, r), f in chosen), degree))
+            parts = tuple(Piece(e, r, f) for (e, r), f in chosen)
+            columns.append(Column(label, parts, len(terms[term]), term))
     return tuple(columns)
 
 
@@ -91,13 +101,13 @@ def plan_columns(part: LinearPart, learned: Learned) -> tuple[Column, ...]:
 def _structure(
     terms: tuple[tuple[int, ...], ...], spanning: tuple[bool, ...]
 ) -> tuple[tuple[tuple[tuple[int, bool], ...], int], ...]:
-    """Say which expressions lose a level in which term.
+    """Say which expressions lose a level in which term, and which term that is.
 
     None does where none spans the intercept; formulaic's order is then that of the degrees.
     """
     if not any(spanning):
-        by_degree = sorted(terms, key=len)
-        return tuple((tuple((k, False) for k in term), len(term)) for term in by_degree)
+        by_degree = sorted(range(len(terms)), key=lambda k: len(terms[k]))
+        return tuple((tuple((k, False) for k in terms[at]), at) for at in by_degree)
     return _formulaic_structure(terms, spanning)
 
 
@@ -118,12 +128,13 @@ def _formulaic_structure(
     text = " + ".join(":".join(f"v{k}" for k in term) or "1" for term in terms)
     text = text if () in terms else f"0 + {text}"
     structure = Formula(text).get_model_matrix(frame).model_spec.structure
+    places = {frozenset(term): at for at, term in enumerate(terms)}
     found = []
     for entry in structure:
-        degree = len([f for f in entry.term.factors if f.expr.startswith("v")])
+        at = places[frozenset(int(f.expr[1:]) for f in entry.term.factors if f.expr[0] == "v")]
         for scoped in entry.scoped_terms:
             pieces = tuple((int(f.factor.expr[1:]), bool(f.reduced)) for f in scoped.factors)
-            found.append((pieces, degree))
+            found.append((pieces, at))
     return tuple(found)
 
 

@@ -196,7 +196,7 @@ class _Learner:
             self.table,
             [n for n in names if n in known or not self._note_infinite(n, data[n], columns)],
         )
-        for name in numeric:
+        for name in dict.fromkeys((*numeric, *self._inside())):
             if name in clean:
                 self.moments[name] = known[name] if name in known else moments_of(clean[name])
         for expression in spec.linear_expressions:
@@ -209,6 +209,10 @@ class _Learner:
             self._response(clean)
         if spec.weights is not None and spec.weights in clean:
             self._note(f"weights {spec.weights}", clean[spec.weights] <= 0, clean[spec.weights])
+
+    def _inside(self) -> list[str]:
+        """Return the columns of X and the offsets that a function or an offset reads."""
+        return [n for n in self.spec.covariates if n in self.spec.numeric_variables]
 
     def _note_infinite(self, name: str, values: Float, columns: dict[str, ColumnSummary]) -> bool:
         bad = ~np.isfinite(values)

@@ -146,14 +146,15 @@ class PatternEncoder:
             return _held(table, self.parsed.group, index)
 
         return RowPatterns(
-            stratum=self._stratum(table, row),
+            stratum=self.stratum(table, row),
             group=_groups(table, self.parsed.group) if self.parsed.group else None,
-            position=self._position(table, row),
+            position=self.position(table, row),
             row=row,
             who=who,
         )
 
-    def _stratum(self, table: pa.Table, row: Any) -> Int:
+    def stratum(self, table: pa.Table, row: Any) -> Int:
+        """Return the number of every row's stratum; ``row`` names a row."""
         names = self.parsed.strata
         if not names:
             return np.zeros(table.num_rows, dtype=np.int64)
@@ -184,7 +185,8 @@ class PatternEncoder:
             )
         return codes
 
-    def _position(self, table: pa.Table, row: Any) -> Any:
+    def position(self, table: pa.Table, row: Any) -> Any:
+        """Return the number of every row's position, or its value on a scale, or None."""
         name = self.parsed.position
         if name is None:
             return None

@@ -123,6 +123,7 @@ def unite_levels(spec: ModelSpec, a: Schema, b: Schema) -> tuple[Schema, list[In
         levels=levels,
         keys=keys,
         ranges=ranges,
+        means={name: mean for name, mean in a.means.items() if b.means.get(name) == mean},
         residual=_united_residual(a.residual, b.residual),
     )
     return united, codes[0], codes[1]

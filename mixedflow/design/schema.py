@@ -46,6 +46,7 @@ class Schema:
     factors : name and columns of the grouping factors, in order of first mention
     states : states of the transforms
     ranges : least and greatest value of the numeric columns
+    means : of the numeric columns that the fixed part and the offsets read, over the rows used
     pilots : shift and scale of every column
     messages : what the user should know
     residual : positions and strata of R; None where rows are independent and alike
@@ -65,6 +66,7 @@ class Schema:
     pilots: Pilots
     messages: tuple[str, ...] = field(default=())
     residual: ResidualSchema | None = None
+    means: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def learned(self) -> Learned:
@@ -142,6 +144,11 @@ def _assembled(spec: ModelSpec, summary: PartitionSummary) -> Schema:
         pilots=_no_pilots(),
         messages=(*dropped_rows(summary.rows_in, summary.rows_used, missing), *messages),
         residual=residual_schema(spec, summary, levels),
+        means={
+            name: summary.moments[name].mean
+            for name in spec.covariates
+            if name in summary.moments and kinds[name] == "numeric"
+        },
     )
 
 

@@ -82,6 +82,12 @@ class ModelSpec:
         return tuple(dict.fromkeys(names + ([self.weights] if self.weights else [])))
 
     @property
+    def covariates(self) -> tuple[str, ...]:
+        """Columns that X and the offsets read."""
+        names = [n for e in (*self.parsed.fixed.expressions, *self.parsed.offsets) for n in e.names]
+        return tuple(dict.fromkeys(names))
+
+    @property
     def bare_variables(self) -> tuple[str, ...]:
         """Columns that stand by themselves in X or Z: numbers or categories, as the data say."""
         names = [e.names[0] for e in self.linear_expressions if e.kind == "column"]

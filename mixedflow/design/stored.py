@@ -72,6 +72,7 @@ def _to_json(schema: Schema, lists: Mapping[str, Any]) -> dict[str, Any]:
         "factors": [[name, list(variables)] for name, variables in schema.factors],
         "states": dict(schema.states),
         "ranges": {n: list(r) for n, r in schema.ranges.items()},
+        "means": dict(schema.means),
         "messages": list(schema.messages),
         "pilots": {
             "x": [pilots.x_shift.tolist(), pilots.x_scale.tolist()],
@@ -139,6 +140,7 @@ def _from_json(content: Mapping[str, Any], folder: Path) -> Schema:
             z_scale=tuple(np.array(scale, dtype=np.float64) for _, scale in pilots["z"]),
         ),
         messages=tuple(content["messages"]),
+        means=content.get("means", {}),
         residual=_residual_from_json(content.get("residual")),
     )
 

@@ -40,11 +40,43 @@ class ComparedModel:
 
 
 @dataclass(frozen=True, slots=True)
+class RatioTest:
+    """A model against the one before it, which has fewer parameters.
+
+    Attributes
+    ----------
+    name, npar, loglik : the model
+    chisq, df, p : the likelihood-ratio test, NaN for the first model
+    p_mixture : p by the 50:50 mixture where exactly one variance is tested at zero, else NaN
+    note : what a reader of the test should know
+    """
+
+    name: str
+    npar: int
+    loglik: float
+    chisq: float
+    df: float
+    p: float
+    p_mixture: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
-    """The models side by side, and in ``notes`` why some must not be compared."""
+    """The models side by side, and in ``notes`` why some must not be compared.
+
+    Attributes
+    ----------
+    rows : one model each, in the order that was asked for
+    notes : what must not be compared, and why
+    tests : likelihood-ratio tests in the order of the numbers of parameters, if they were made
+    by_ml : whether models were fitted again by ML for the tests
+    """
 
     rows: tuple[ComparedModel, ...]
     notes: tuple[str, ...]
+    tests: tuple[RatioTest, ...] = ()
+    by_ml: bool = False
 
 
 _Key = tuple[str, str, int, str, tuple[str, ...]]

@@ -143,6 +143,10 @@ class ResidualSums:
         f, logdet = self.plan.values(psi)
         if not (np.all(np.isfinite(f)) and np.isfinite(logdet)):
             raise FitError("the residual covariance is not positive definite")
+        return replace(self.weighted(f), sum_log_weight=self.sum_log_weight - logdet)
+
+    def weighted(self, f: Float) -> ModelSystem:
+        """Return the sums W'BW with B = sum_k f_k B_k, whatever the weights (K,)."""
         factors = tuple(
             replace(
                 model,
@@ -159,7 +163,6 @@ class ResidualSums:
             ytBy=float(f @ self.ytBy),
             factors=factors,
             pairs={key: self._pair(key, f) for key in self.pairs},
-            sum_log_weight=self.sum_log_weight - logdet,
         )
 
     def _pair(self, key: tuple[int, int], f: Float) -> PairSystem:

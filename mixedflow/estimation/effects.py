@@ -53,3 +53,43 @@ def level_effects(
     found = evaluate_grouped(system, params, levels, reml=reml)
     (units,) = user_factors(found)
     return LevelEffects(*found.solution.scale, found.beta, units)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelErrors:
+    """Var(u-hat_l - u_l) = T F [M_l^-1 + H_l S H_l'] F'T', H_l = M_l^-1 F'Z'R^-1X; picklable.
+
+    Attributes
+    ----------
+    effects : what gives the levels' effects
+    spread : S, (p, p), (X'V^-1X)^-1; zero to take beta as known
+    """
+
+    effects: LevelEffects
+    spread: Float
+
+    def __call__(self, sums: LevelArrays, span: Span) -> Float:
+        """Return the covariances, (m, q, q)."""
+        ZZ, ZX, _ = (part[slice(*span)] for part in sums)
+        T, f = self.effects.loading, self.effects.precision
+        inverse = np.linalg.inv((f * T.T) @ ZZ @ T + np.eye(T.shape[1]))
+        H = inverse @ ((f * T.T) @ ZX)
+        total = inverse + H @ self.spread @ H.transpose(0, 2, 1)
+        covariance: Float = self.effects.units @ total @ self.effects.units.T
+        return covariance
+
+
+def level_errors(
+    system: ModelSystem,
+    levels: LevelStore,
+    params: VarianceParameters,
+    *,
+    reml: bool,
+    known_beta: bool,
+) -> LevelErrors:
+    """Return what gives every level's prediction errors at some variances."""
+    found = evaluate_grouped(system, params, levels, reml=reml)
+    (units,) = user_factors(found)
+    effects = LevelEffects(*found.solution.scale, found.beta, units)
+    spread = found.solution.S_inverse
+    return LevelErrors(effects, np.zeros_like(spread) if known_beta else spread)

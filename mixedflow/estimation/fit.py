@@ -28,7 +28,7 @@ from mixedflow.estimation.driver import (
     TraceRow,
     run_driver,
 )
-from mixedflow.estimation.grouped import compiled_pays, local_levels
+from mixedflow.estimation.grouped import compiled_pays, evaluate_grouped, local_levels
 from mixedflow.estimation.likelihood import Evaluation
 from mixedflow.estimation.parameters import VarianceParameters, start_parameters
 from mixedflow.estimation.probed import MonteCarloError
@@ -40,6 +40,7 @@ from mixedflow.estimation.problems import (
     plan_system,
     residual_problem,
 )
+from mixedflow.estimation.turned import search_turned
 
 CHEAP = 1e7
 """Predicted operations of an iteration, times p, up to which a fit is polished to the last digit."""
@@ -170,10 +171,33 @@ def estimate(  # noqa: PLR0913 - the public way in
     state = run_driver(problem, start=start if near is None else near, progress=progress)
     if near is not None:
         state = _begun_warm(state)
-    if levels is not None:
-        settled = settle_passes(problem, levels, state)
-        return _estimates(settled, state, _How(chosen, plan.name, began))
-    return _estimates(settle(problem, state), state, _How(chosen, plan.name, began))
+    how = _How(chosen, plan.name, began)
+    return _settled(problem, state, levels, progress, how)
+
+
+def _settled(
+    problem: Problem,
+    state: FitState,
+    levels: LevelStore | None,
+    progress: Progress | None,
+    how: _How,
+) -> Estimates:
+    """Return the estimates where the search ended, or where another one in other columns did."""
+    turned = search_turned(problem, state, progress)
+    if turned is None:
+        return _estimates(_at_rest(problem, state, levels), state, how)
+    params = turned.back(_at_rest(turned.problem, turned.state, levels).params)
+    if levels is None:
+        found = replace(problem, levels=None).evaluate_at(params)
+        assert isinstance(found, Evaluation)  # noqa: S101 - by arrays, not by passes
+        return _estimates(found, turned.state, how)
+    settled = evaluate_grouped(problem.system, params, levels, reml=problem.reml)
+    return _estimates(settled, turned.state, how)
+
+
+def _at_rest(problem: Problem, state: FitState, levels: LevelStore | None) -> SettledEvaluation:
+    """Return the evaluation with every vanishing pivot exactly zero."""
+    return settle(problem, state) if levels is None else settle_passes(problem, levels, state)
 
 
 def _near(problem: Problem, plan: EnginePlan) -> VarianceParameters | None:
@@ -224,7 +248,7 @@ def estimate_levels(
     polishing = POLISHING if plan.flops * system.p < CHEAP else FEW_POLISHING
     problem = Problem(system, plan.make, reml, chosen, control, levels, polishing)
     state = run_driver(problem, progress=progress)
-    return _estimates(settle_passes(problem, levels, state), state, _How(chosen, "grouped", began))
+    return _settled(problem, state, levels, progress, _How(chosen, "grouped", began))
 
 
 def _estimates(settled: SettledEvaluation, state: FitState, how: _How) -> Estimates:

@@ -1,4 +1,4 @@
-"""L^-1 e with L L' the correlation of a group's rows: residuals that are independent under the model.
+"""L^-1 e and L z with L L' the correlation of a group's rows: residuals made independent, and the reverse.
 
 Stands at "Structures of R" in ``docs/algorithm.md``. The rows of a group are taken in order of
 position, and each residual less what those before it say of it (nlme's normalized residuals).
@@ -6,7 +6,9 @@ position, and each residual less what those before it say of it (nlme's normaliz
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -80,52 +82,110 @@ def decorrelated(
     design: ResidualDesign, psi: Float, places: ResidualPlaces, e: Float
 ) -> Float:  # fmt: skip
     """Return L^-1 e a group, e already over its standard deviations, (n,)."""
+    return _along_groups(design, psi, places, e, inverse=True)
+
+
+def correlated(design: ResidualDesign, psi: Float, places: ResidualPlaces, z: Float) -> Float:
+    """Return L z a group, (n,): independent z become residuals over their standard deviations."""
+    return _along_groups(design, psi, places, z, inverse=False)
+
+
+def _along_groups(
+    design: ResidualDesign, psi: Float, places: ResidualPlaces, e: Float, *, inverse: bool
+) -> Float:
     if places.group is None or not len(e):
         return e
     step = within_groups(places.group).astype(float)
     along = step if places.position is None else places.position
     order = np.lexsort((along, places.group))
     stratum, group, values = places.stratum[order], places.group[order], e[order]
-    out = np.empty(len(e))
+    start, out = _starts(group), np.empty(len(e))
     if design.basis == "gaps":
-        out[order] = _after_gaps(design, psi, stratum, _starts(group), along[order], values)
+        r = _gap_correlations(design, psi, stratum, start, along[order])
+        out[order] = _after_gaps(r, start, values) if inverse else _along_gaps(r, start, values)
     elif design.basis == "sizes":
-        out[order] = _after_all(design, psi, stratum, _starts(group), values)
+        r = _common_correlations(design, psi)[stratum]
+        out[order] = _after_all(r, start, values) if inverse else _along_all(r, start, values)
     else:
         at = along[order].astype(np.int64)
-        out[order] = _after_positions(design, psi, stratum, _starts(group), at, values)
+        out[order] = _by_positions(design, psi, (stratum, start, at), values, inverse=inverse)
     return out
 
 
-def _after_gaps(
-    design: ResidualDesign, psi: Float, stratum: Int, start: Int, at: Float, e: Float
+def _gap_correlations(
+    design: ResidualDesign, psi: Float, stratum: Int, start: Int, at: Float
 ) -> Float:
-    """Return (e_j - r e_{j-1}) / sqrt(1 - r^2), r the correlation over the gap."""
+    """Return the correlation of every row with the one before it in its group, 0 for the first."""
     structure = get_residual(design.structure)
-    later = np.flatnonzero(start != np.arange(len(e)))
-    r = np.zeros(len(e))
+    later = np.flatnonzero(start != np.arange(len(at)))
+    r = np.zeros(len(at))
     for s in range(len(design.strata)):
         own = psi[stratum_places(design, s)[1]]
         mine = later[stratum[later] == s]
         if len(own) and len(mine):
             r[mine] = structure.gap_correlation(float(own[0]), at[mine] - at[mine - 1])[0]
+    return r
+
+
+def _after_gaps(r: Float, start: Int, e: Float) -> Float:
+    """Return (e_j - r e_{j-1}) / sqrt(1 - r^2)."""
+    later = np.flatnonzero(start != np.arange(len(e)))
     out = e.copy()
     out[later] = (e[later] - r[later] * e[later - 1]) / np.sqrt((1.0 - r[later]) * (1.0 + r[later]))
     return out
 
 
-def _after_all(design: ResidualDesign, psi: Float, stratum: Int, start: Int, e: Float) -> Float:
-    """Return (e_j - rho t / (1 + (j-1) rho)) / sd, t the sum of the j rows before in the group."""
+def _along_gaps(r: Float, start: Int, z: Float) -> Float:
+    """Return e_j = r e_{j-1} + sqrt(1 - r^2) z_j."""
+    out = z.copy()
+    for rows in _by_step(start):
+        own = r[rows]
+        out[rows] = own * out[rows - 1] + np.sqrt((1.0 - own) * (1.0 + own)) * z[rows]
+    return out
+
+
+def _by_step(start: Int) -> Iterator[Int]:
+    """Yield the second rows of all groups, the third rows, and so on."""
+    step = np.arange(len(start)) - start
+    order = np.argsort(step, kind="stable")
+    ends = np.cumsum(np.bincount(step))
+    for a, b in pairwise(ends.tolist()):
+        yield order[a:b]
+
+
+def _common_correlations(design: ResidualDesign, psi: Float) -> Float:
+    """Return the correlation of any two rows of a group, by stratum."""
     structure = get_residual(design.structure)
     rho = np.zeros(len(design.strata))
     for s in range(len(rho)):
         own = psi[stratum_places(design, s)[1]]
         rho[s] = structure.common_correlation(own, design.largest)[0] if len(own) else 0.0
-    r, j = rho[stratum], np.arange(len(e)) - start
-    before = _sums_before(e, start)
+    return rho
+
+
+def _given_all(r: Float, start: Int) -> tuple[Float, Float]:
+    """Return what the sum of the rows before says of a row, a factor, and the variance that is left."""
+    j = np.arange(len(start)) - start
     spread = 1.0 + (j - 1.0) * r
     variance = np.where(j > 0, (1.0 - r) * (1.0 + j * r) / spread, 1.0)
-    out: Float = (e - np.where(j > 0, r * before / spread, 0.0)) / np.sqrt(variance)
+    return np.where(j > 0, r / spread, 0.0), variance
+
+
+def _after_all(r: Float, start: Int, e: Float) -> Float:
+    """Return (e_j - rho t / (1 + (j-1) rho)) / sd, t the sum of the j rows before in the group."""
+    factor, variance = _given_all(r, start)
+    out: Float = (e - factor * _sums_before(e, start)) / np.sqrt(variance)
+    return out
+
+
+def _along_all(r: Float, start: Int, z: Float) -> Float:
+    """Return e_j = rho t / (1 + (j-1) rho) + sd z_j."""
+    factor, variance = _given_all(r, start)
+    out = z * np.sqrt(variance)
+    before = np.zeros(len(z))
+    for rows in _by_step(start):
+        before[rows] = before[rows - 1] + out[rows - 1]
+        out[rows] += factor[rows] * before[rows]
     return out
 
 
@@ -139,10 +199,11 @@ def _sums_before(e: Float, start: Int) -> Float:
     return out
 
 
-def _after_positions(
-    design: ResidualDesign, psi: Float, stratum: Int, start: Int, at: Int, e: Float
+def _by_positions(
+    design: ResidualDesign, psi: Float, rows: tuple[Int, Int, Int], e: Float, *, inverse: bool
 ) -> Float:
-    """Return L^-1 e for groups of the same positions together."""
+    """Return L^-1 e, or L e, for groups of the same positions together."""
+    stratum, start, at = rows
     m = len(design.positions)
     first = np.flatnonzero(start == np.arange(len(e)))
     masks = np.bitwise_or.reduceat(np.left_shift(np.int64(1), at), first)
@@ -150,9 +211,9 @@ def _after_positions(
     out = np.empty(len(e))
     for k, (s, mask) in enumerate(kinds.T):
         held = np.array([p for p in range(m) if int(mask) >> p & 1])
-        rows = first[kind.ravel() == k][:, None] + np.arange(len(held))
+        own = first[kind.ravel() == k][:, None] + np.arange(len(held))
         R = residual_matrix(design, psi, int(s))[np.ix_(held, held)]
         sd = np.sqrt(np.diag(R))
         L = np.linalg.cholesky(R / np.outer(sd, sd))
-        out[rows] = np.linalg.solve(L, e[rows].T).T
+        out[own] = np.linalg.solve(L, e[own].T).T if inverse else e[own] @ L.T
     return out

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixedflow.covariance.base import psd_factor
 from mixedflow.design.types import Float
@@ -169,3 +170,60 @@ def _units(system: ModelSystem, term: int) -> Float:
             if own == term:
                 return factor.units[where, where]
     raise AssertionError(term)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldDirection:
+    """All variance parameters but one, which makes up for c'x: a number that is affine in x is held.
+
+    Attributes
+    ----------
+    coordinate : of the held number, t with t = t0 + c'(x - x0)
+    c, x0, t0 : see there
+    pivot : the parameter that is not free
+    logs : (r,), which parameters are SDs and free by their logs
+    """
+
+    coordinate: Callable[[float], float]
+    c: Float
+    x0: Float
+    t0: float
+    pivot: int
+    logs: NDArray[np.bool_]
+
+    @property
+    def start(self) -> Float:
+        """Free coordinates at the estimates."""
+        free = np.delete(self.x0, self.pivot)
+        own = np.delete(self.logs, self.pivot)
+        free[own] = np.log(np.maximum(np.abs(free[own]), np.exp(-FARTHEST)))
+        return free
+
+    @property
+    def vanishing(self) -> tuple[Float, ...]:
+        """Free coordinates with an SD nearly zero."""
+        out = []
+        for place in np.flatnonzero(np.delete(self.logs, self.pivot)):
+            out.append(self.start)
+            out[-1][place] -= VANISHING
+        return tuple(out)
+
+    def vector(self, value: float, free: Float) -> Float:
+        """Return the parameters at a held value."""
+        out = np.insert(self._plain(free), self.pivot, self.x0[self.pivot])
+        missing = self.coordinate(value) - self.t0 - self.c @ (out - self.x0)
+        out[self.pivot] += missing / self.c[self.pivot]
+        return out
+
+    def _plain(self, free: Float) -> Float:
+        own = np.delete(self.logs, self.pivot)
+        return np.where(own, np.exp(np.clip(np.where(own, free, 0.0), -FARTHEST, FARTHEST)), free)
+
+    def slope(self, value: float, free: Float, score: Float) -> Float:  # noqa: ARG002 - as HeldVariance
+        """Return dl/dfree from dl/dvector."""
+        share = np.delete(self.c, self.pivot) / self.c[self.pivot]
+        plain = np.delete(score, self.pivot) - score[self.pivot] * share
+        own = np.delete(self.logs, self.pivot)
+        felt = np.where(np.abs(free) < FARTHEST, self._plain(free), 0.0)
+        out: Float = np.where(own, plain * felt, plain)
+        return out

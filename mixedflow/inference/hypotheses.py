@@ -21,7 +21,17 @@ from mixedflow.inference.denominators import (
 from mixedflow.linalg.aliasing import independent_columns
 from mixedflow.linalg.late import special
 
-DfMethod = Literal["satterthwaite", "kenward-roger", "residual", "asymptotic"]
+DfMethod = Literal[
+    "satterthwaite",
+    "kenward-roger",
+    "kenward-roger-linear",
+    "between-within",
+    "residual",
+    "asymptotic",
+]
+
+KENWARD_ROGER: tuple[DfMethod, ...] = ("kenward-roger", "kenward-roger-linear")
+"""Methods that adjust the covariance of beta-hat and scale F."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +88,33 @@ class FixedTests:
         """Return l'b / se against t for every row of L, (m, p)."""
         estimate = L @ self.beta
         se = np.sqrt(np.einsum("mp,pq,mq->m", L, self.vcov, L))
-        df = np.full(len(L), self.common_df)
-        if self.uncertainty is not None:
-            df = row_df(L, self.plain, self.uncertainty)
+        df = self._row_df(L)
         statistic = estimate / np.where(se > 0, se, np.nan)
         half = t_quantile(0.5 + level / 2.0, df) * se
         p = 2.0 * t_below(-np.abs(statistic), df)
         return RowTests(estimate, se, df, statistic, p, estimate - half, estimate + half)
 
     def joint(self, L: Float) -> JointTest:
-        """Return F of the rows of L, (m, p), those that depend on others left out."""
+        """Return F of the rows of L, (m, p), those that depend on others left out; NaN of none."""
         L = independent_rows(L)
         q = len(L)
+        if not q:
+            return JointTest(0, float("nan"), float("nan"), float("nan"))
         estimate = L @ self.beta
         wald = float(estimate @ np.linalg.solve(L @ self.vcov @ L.T, estimate))
         scale, df = self._denominator(L)
         F = scale * wald / q
         return JointTest(q, df, F, f_above(F, q, df))
 
+    def _row_df(self, L: Float) -> Float:
+        if self.uncertainty is None:
+            return np.full(len(L), self.common_df)
+        return row_df(L, self.plain, self.uncertainty)
+
     def _denominator(self, L: Float) -> ScaledF:
         if self.uncertainty is None:
             return ScaledF(1.0, self.common_df)
-        if self.method == "kenward-roger":
+        if self.method in KENWARD_ROGER:
             return kenward_roger_f(L, self.plain, self.uncertainty)
         return ScaledF(1.0, fai_cornelius_df(L, self.plain, self.uncertainty))
 

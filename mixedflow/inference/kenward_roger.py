@@ -1,8 +1,8 @@
 """Kenward and Roger's covariance of beta-hat, and what their degrees of freedom rest on.
 
-Stands at "Kenward and Roger" in ``docs/algorithm.md``. V is linear in the entries of every G and in
-sigma2. Any other coordinates that are linear in these give the same answer: V's own scale takes the
-place of sigma2, so that no power of V^-1 beyond the first is needed.
+Stands at "Kenward and Roger" in ``docs/algorithm.md``, here for independent or weighted residuals; see
+:mod:`.kenward_roger_residual` for others. V's own scale takes the place of sigma2, so that no power of
+V^-1 beyond the first is needed: what is of first order does not depend on the coordinates.
 """
 
 from __future__ import annotations
@@ -11,18 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mixedflow.design.types import Float, Int
-from mixedflow.equations.system import FactorSystem, ModelSystem, PooledFactor
+from mixedflow.crossproducts.levels import LevelStore
+from mixedflow.design.types import Float
+from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import FitError, UnsupportedError
 from mixedflow.estimation.evaluation import AnyEvaluation
+from mixedflow.estimation.parameters import term_structures
+from mixedflow.inference.crossed_products import crossed_products
 from mixedflow.inference.denominators import VarianceUncertainty
+from mixedflow.inference.variance_products import Direction, VarianceProducts, level_products
+from mixedflow.linalg.triangular import symmetric_root
 
-LINEAR = ("us", "diag", "id")
+ENTRIES = ("us", "diag", "id")
 """Structures of G whose entries are their parameters."""
 
-DENSE_LIMIT = 4_000
-"""Random effects of several factors up to which Z'V^-1Z is laid out in full."""
+IN_SPAN = 1e-8
+"""Relative distance of G from what its own directions add up to, above which it has no scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,98 +45,142 @@ class AdjustedCovariance:
     uncertainty: VarianceUncertainty
 
 
-@dataclass(frozen=True, slots=True)
-class _Direction:
-    """dV/dx = Z_f (I x E) Z_f' of factor f."""
+def adjusted_covariance(
+    evaluation: AnyEvaluation,
+    free: NDArray[np.bool_],
+    *,
+    second: bool,
+    levels: LevelStore | None = None,
+) -> AdjustedCovariance:
+    """Return Phi_A = Phi + 2 Phi [sum W_ij (Q_ij - P_i Phi P_j - R_ij / 4)] Phi, with dPhi/dx and W.
 
-    factor: int
-    E: Float
-
-
-@dataclass(frozen=True, slots=True)
-class _Products:
-    """A = Z'V^-1Z and B = Z'V^-1X.
-
-    Attributes
-    ----------
-    A : a pair of factors (L_f, q_f, L_g, q_g); (L, q, q) where there is one factor
-    B : (L_f, q_f, p) a factor
-    """
-
-    A: dict[tuple[int, int], Float]
-    B: tuple[Float, ...]
-
-    def times(self, f: int, g: int, Y: Float) -> Float:
-        """Return A_fg Y, (L_f, q_f, p)."""
-        A = self.A[f, g]
-        out: Float = A @ Y if A.ndim == 3 else np.tensordot(A, Y, axes=([2, 3], [0, 1]))
-        return out
-
-    def squares(self, f: int, g: int) -> Float:
-        """Return sum over levels of A_lm[a, b] A_lm[d, c], (q_f, q_g, q_f, q_g)."""
-        A = self.A[f, g]
-        if A.ndim == 4:
-            A = A.transpose(0, 2, 1, 3).reshape(-1, A.shape[1], A.shape[3])
-        flat = A.reshape(len(A), -1)
-        out: Float = (flat.T @ flat).reshape(*A.shape[1:], *A.shape[1:])
-        return out
-
-    def diagonal(self, f: int) -> Float:
-        """Return the sum over levels of A_ll, (q_f, q_f)."""
-        A = self.A[f, f]
-        out: Float = A.sum(axis=0) if A.ndim == 3 else np.einsum("lalb->ab", A)
-        return out
-
-
-def adjusted_covariance(evaluation: AnyEvaluation) -> AdjustedCovariance:
-    """Return Phi_A = Phi + 2 Phi [sum W_ij (Q_ij - P_i Phi P_j)] Phi, with dPhi/dx and W.
-
-    P_i = X'V^-1 D_i V^-1 X, Q_ij = X'V^-1 D_i V^-1 D_j V^-1 X, D_i = dV/dx_i; W is the inverse of the
-    expected REML information. Kenward and Roger (1997); their R_ij are zero, for V is linear in x.
+    P_i = X'V^-1 D_i V^-1 X, Q_ij = X'V^-1 D_i V^-1 D_j V^-1 X, D_i = dV/dx_i, R_ij = X'V^-1 D_ij V^-1 X;
+    W is the inverse of the expected REML information. Kenward and Roger (1997).
 
     Parameters
     ----------
     evaluation : at the REML estimates; independent or weighted residuals
+    free : which parameters are not at a bound, in the order of ``VarianceParameters.vector``
+    second : whether R_ij, in the natural coordinates, is taken in
+    levels : one factor's, where they are elsewhere
 
     Raises
     ------
     UnsupportedError
-        where V is not linear in its parameters, or the factors are too many for dense matrices.
+        where a structure states no natural coordinates, or several factors have too many effects.
     """
     system = evaluation.system
-    directions = _directions(system)
-    products = _products(evaluation)
-    Phi = evaluation.S_inverse
-    P, Q = _slope_products(directions, products)
-    W = _inverse(_information(system, directions, products, Phi, P, Q))
-    r = len(directions)
-    inner = np.einsum("ij,ijpq->pq", W[:r, :r], Q - np.einsum("ipa,ab,jbq->ijpq", P, Phi, P))
+    directions = _directions(evaluation, free)
+    if len(system.factors) > 1:
+        products = crossed_products(evaluation, directions)
+    else:
+        products = level_products(evaluation, directions, levels)
+    Phi, r = evaluation.S_inverse, len(directions)
+    P = np.array([products.within(one.factor, one.E) for one in directions])
+    P = P.reshape(r, *Phi.shape)
+    W = _inverse(_information(system, products, Phi, P))
+    PPhiP = np.einsum("ipa,ab,jbq->ijpq", P, Phi, P)
+    inner = np.einsum("ij,ijpq->pq", W[:r, :r], products.Q - PPhiP)
+    if second:
+        inner -= 0.25 * _second_products(evaluation, free, directions, products, W)
     adjusted = Phi + Phi @ (inner + inner.T) @ Phi
     T = system.fixed_scale.y_scale * system.fixed_scale.transform
     slopes = np.concatenate([Phi @ P @ Phi, Phi[None]])
     return AdjustedCovariance(T @ adjusted @ T.T, VarianceUncertainty(T @ slopes @ T.T, W))
 
 
-def _directions(system: ModelSystem) -> list[_Direction]:
-    """Return one direction an entry of G, in the columns of the equations."""
-    out = []
+def _directions(evaluation: AnyEvaluation, free: NDArray[np.bool_]) -> list[Direction]:
+    """Return one direction an entry or free parameter of G, in the columns of the equations."""
+    system, out = evaluation.system, []
     for f, factor in enumerate(system.factors):
         for term, where in zip(factor.terms, factor.slices, strict=True):
             size = where.stop - where.start
             back = np.linalg.inv(factor.units[where, where])
-            for entry in _entries(system.terms[term].structure, size):
+            if system.terms[term].structure in ENTRIES:
+                entries = _entries(system.terms[term].structure, size)
+            else:
+                entries = _slopes(evaluation, term, free)
+            for entry in entries:
                 E = np.zeros((factor.dim, factor.dim))
                 E[where, where] = back @ entry @ back.T
-                out.append(_Direction(f, E))
+                out.append(Direction(f, E, term))
     return out
 
 
-def _entries(structure: str, size: int) -> list[Float]:
-    if structure not in LINEAR:
+def _slopes(evaluation: AnyEvaluation, term: int, free: NDArray[np.bool_]) -> list[Float]:
+    """Return dG/dtheta_i of the free parameters of a term that is solved in the user's columns."""
+    system, theta = evaluation.system, evaluation.params.theta
+    structure, dim = term_structures(system)[term], system.dims[term]
+    slopes = structure.derivatives(theta[term], dim)[_own_free(evaluation, term, free)]
+    _in_span(slopes, structure.matrix(theta[term], dim), system.terms[term].structure)
+    return list(slopes)
+
+
+def _own_free(
+    evaluation: AnyEvaluation, term: int, free: NDArray[np.bool_]
+) -> NDArray[np.bool_]:  # fmt: skip
+    theta = evaluation.params.theta
+    start = sum(len(part) for part in theta[:term])
+    return free[start : start + len(theta[term])]
+
+
+def _in_span(slopes: Float, G: Float, structure: str) -> Float:
+    """Return c with G = sum c_i slopes_i: where in its own directions a change of V's scale lies."""
+    flat = slopes.reshape(len(slopes), G.size).T
+    c: Float = np.asarray(np.linalg.lstsq(flat, G.ravel(), rcond=None)[0], dtype=np.float64)
+    if np.abs(flat @ c - G.ravel()).max(initial=0.0) > IN_SPAN * np.abs(G).max(initial=0.0):
         raise UnsupportedError(
-            f"ddf='kenward-roger' is for G whose entries are its parameters (us, diag, id), not for "
-            f"'{structure}'; offered is ddf='satterthwaite', for all structures"
+            f"ddf='kenward-roger' is for G whose scale is estimated, not for '{structure}'; offered is "
+            "ddf='satterthwaite', for all structures"
         )
+    return c
+
+
+def _second_products(
+    evaluation: AnyEvaluation,
+    free: NDArray[np.bool_],
+    directions: Sequence[Direction],
+    products: VarianceProducts,
+    W: Float,
+) -> Float:
+    """Return sum W_ij R_ij = sum B'[sum W_ij d2G/dx_i dx_j]B, (p, p).
+
+    A change of V's scale moves theta too, by c: the moves of theta are those of its own directions and
+    c times that of the scale.
+    """
+    system, theta = evaluation.system, evaluation.params.theta
+    out = np.zeros_like(evaluation.S_inverse)
+    for term, structure in enumerate(term_structures(system)):
+        if structure.linear:
+            continue
+        dim, at = system.dims[term], [i for i, d in enumerate(directions) if d.term == term]
+        own = _own_free(evaluation, term, free)
+        slopes = structure.derivatives(theta[term], dim)[own]
+        c = _in_span(slopes, structure.matrix(theta[term], dim), structure.spelled)
+        change = np.column_stack([np.eye(len(at)), c])
+        moves = np.zeros((len(theta[term]), len(at)))
+        moves[own] = symmetric_root(change @ W[np.ix_([*at, -1], [*at, -1])] @ change.T)
+        second = structure.natural_second(theta[term], dim, moves)
+        if second is None:
+            raise UnsupportedError(no_coordinates(structure.name))
+        f = system.terms[term].factor
+        where = dict(zip(system.factors[f].terms, system.factors[f].slices, strict=True))[term]
+        E = np.zeros((system.factors[f].dim,) * 2)
+        E[where, where] = second
+        out = out + products.within(f, E)
+    return out
+
+
+def no_coordinates(structure: str) -> str:
+    """Return what is said where second derivatives are asked for that have no coordinates."""
+    return (
+        "ddf='kenward-roger' needs the coordinates in which second derivatives are meant, and the "
+        f"structure '{structure}' states none; offered are ddf='kenward-roger-linear', which leaves "
+        "them out, and 'satterthwaite'"
+    )
+
+
+def _entries(structure: str, size: int) -> list[Float]:
     unit = np.eye(size)
     if structure == "id":
         return [unit]
@@ -143,132 +193,17 @@ def _entries(structure: str, size: int) -> list[Float]:
     ]
 
 
-def _products(evaluation: AnyEvaluation) -> _Products:
-    system = evaluation.system
-    if any(isinstance(factor, PooledFactor) for factor in system.factors):
-        raise UnsupportedError(
-            "ddf='kenward-roger' needs the sums of the groups in one place, which a sharded fit does "
-            "not have; offered is ddf='satterthwaite'"
-        )
-    if len(system.factors) == 1:
-        return _by_level(system.factors[0], evaluation.factors[0], evaluation.precision)
-    return _dense(system, evaluation.factors, evaluation.precision)
-
-
-def _by_level(factor: FactorSystem, F: Float, precision: float) -> _Products:
-    """Return A and B level by level: K - K H K with H = F (I + F'KF)^-1 F', K = Z'R^-1Z."""
-    K = precision * (factor.basis.T @ factor.ZtBZ @ factor.basis)
-    Kx = precision * (factor.basis.T @ factor.ZtBX)
-    H = F @ np.linalg.solve(np.eye(len(F)) + F.T @ K @ F, np.broadcast_to(F.T, K.shape))
-    KH = K @ H
-    A = K - KH @ K
-    return _Products({(0, 0): 0.5 * (A + A.transpose(0, 2, 1))}, (Kx - KH @ Kx,))
-
-
-def _dense(system: ModelSystem, F: Sequence[Float], precision: float) -> _Products:
-    """Return A and B of several factors by matrices over all random effects."""
-    sizes = [factor.n_levels * factor.dim for factor in system.factors]
-    if sum(sizes) > DENSE_LIMIT:
-        raise UnsupportedError(
-            f"ddf='kenward-roger' with several grouping factors is for up to {DENSE_LIMIT:,} random "
-            f"effects, here are {sum(sizes):,}; offered is ddf='satterthwaite'"
-        )
-    stops = np.cumsum(sizes)
-    at = [slice(int(b) - a, int(b)) for a, b in zip(sizes, stops, strict=True)]
-    K, Kx = (precision * part for part in _whole(system, at))
-    KF = _times_factors(K, F, at)
-    M = _times_factors(KF.T, F, at)
-    M[np.diag_indices(len(M))] += 1.0
-    FKx = _times_factors(Kx.T, F, at).T
-    solved = np.linalg.solve(M, np.column_stack([KF.T, FKx]))
-    A, B = K - KF @ solved[:, : len(K)], Kx - KF @ solved[:, len(K) :]
-    shapes = [(factor.n_levels, factor.dim) for factor in system.factors]
-    pairs = [(f, g) for f in range(len(at)) for g in range(len(at))]
-    return _Products(
-        {(f, g): A[at[f], at[g]].reshape(*shapes[f], *shapes[g]) for f, g in pairs},
-        tuple(B[at[f]].reshape(*shapes[f], -1) for f in range(len(at))),
-    )
-
-
-def _times_factors(matrix: Float, F: Sequence[Float], at: Sequence[slice]) -> Float:
-    """Return the matrix, (m, N), times the block-diagonal matrix of F over all levels."""
-    parts = [
-        (matrix[:, where].reshape(len(matrix), -1, len(own)) @ own).reshape(len(matrix), -1)
-        for own, where in zip(F, at, strict=True)
-    ]
-    return np.concatenate(parts, axis=1)
-
-
-def _whole(system: ModelSystem, at: Sequence[slice]) -> tuple[Float, Float]:
-    """Return Z'BZ and Z'BX in the columns of the equations."""
-    K = np.zeros((at[-1].stop, at[-1].stop))
-    Kx = np.zeros((len(K), system.p))
-    for f, factor in enumerate(system.factors):
-        levels = np.arange(factor.n_levels)
-        own = factor.basis.T @ factor.ZtBZ @ factor.basis
-        K[at[f], at[f]] = _spread(levels, levels, own, (factor, factor))
-        Kx[at[f]] = (factor.basis.T @ factor.ZtBX).reshape(-1, system.p)
-    for (f, g), pair in system.pairs.items():
-        both = system.factors[f], system.factors[g]
-        values = both[0].basis.T @ pair.ZtBZ @ both[1].basis
-        K[at[f], at[g]] = _spread(pair.rows, pair.cols, values, both)
-        K[at[g], at[f]] = K[at[f], at[g]].T
-    return K, Kx
-
-
-def _spread(
-    rows: Int, cols: Int, values: Float, factors: tuple[FactorSystem, FactorSystem]
-) -> Float:
-    """Return a dense matrix from its small parts at (row, col)."""
-    first, second = factors
-    out = np.zeros((first.n_levels, first.dim, second.n_levels, second.dim))
-    out[rows, :, cols, :] = values
-    return out.reshape(first.n_levels * first.dim, -1)
-
-
-def _slope_products(directions: Sequence[_Direction], products: _Products) -> tuple[Float, Float]:
-    """Return P_i = sum B'E_iB, (r, p, p), and Q_ij = (E_iB)'A(E_jB), (r, r, p, p)."""
-    r, p = len(directions), products.B[0].shape[-1] if products.B else 0
-    P, Q = np.zeros((r, p, p)), np.zeros((r, r, p, p))
-    moved = [one.E @ products.B[one.factor] for one in directions]
-    for i, (one, Y) in enumerate(zip(directions, moved, strict=True)):
-        P[i] = products.B[one.factor].reshape(-1, p).T @ Y.reshape(-1, p)
-        for f in {other.factor for other in directions}:
-            AY = products.times(f, one.factor, Y).reshape(-1, p)
-            for j, other in enumerate(directions):
-                if other.factor == f:
-                    Q[j, i] = moved[j].reshape(-1, p).T @ AY
-    return P, Q
-
-
-def _information(
-    system: ModelSystem,
-    directions: Sequence[_Direction],
-    products: _Products,
-    Phi: Float,
-    P: Float,
-    Q: Float,
-) -> Float:
+def _information(system: ModelSystem, products: VarianceProducts, Phi: Float, P: Float) -> Float:
     """Return I_ij = 1/2 [tr(V^-1D_iV^-1D_j) - 2 tr(Phi Q_ij) + tr(Phi P_i Phi P_j)].
 
     The last coordinate is V's scale, D = V: I_iv = 1/2 tr(P_V D_i), I_vv = (n - p) / 2.
     """
-    r = len(directions)
-    out = np.zeros((r + 1, r + 1))
+    r = len(P)
     PhiP = Phi @ P
-    shared = np.einsum("iab,jba->ij", PhiP, PhiP) - 2.0 * np.einsum("ab,ijba->ij", Phi, Q)
-    squares = {
-        (f, g): products.squares(f, g)
-        for f in {one.factor for one in directions}
-        for g in {one.factor for one in directions}
-    }
-    for i, one in enumerate(directions):
-        for j, other in enumerate(directions):
-            square = squares[one.factor, other.factor]
-            trace = np.einsum("da,abdc,bc->", one.E, square, other.E, optimize=True)
-            out[i, j] = 0.5 * (trace + shared[i, j])
-        own = np.sum(one.E * products.diagonal(one.factor))
-        out[i, r] = out[r, i] = 0.5 * (own - np.trace(PhiP[i]))
+    shared = np.einsum("iab,jba->ij", PhiP, PhiP) - 2.0 * np.einsum("ab,ijba->ij", Phi, products.Q)
+    out = np.zeros((r + 1, r + 1))
+    out[:r, :r] = 0.5 * (products.traces + shared)
+    out[:r, r] = out[r, :r] = 0.5 * (products.own - np.trace(PhiP, axis1=1, axis2=2))
     out[r, r] = 0.5 * (system.n_obs - system.p)
     return out
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from mixedflow.design.columns import Column, Learned, Piece, coding_of, plan_columns
 from mixedflow.design.formula import LinearPart, Term
-from mixedflow.design.types import Float, Int
-from mixedflow.errors import UnsupportedError
+from mixedflow.design.types import Float
 
 ROUNDING = 1e-12
 """Size below which a coefficient of a hypothesis is a sum of zeros."""
@@ -34,7 +33,7 @@ class TermHypothesis:
 
 
 @dataclass(frozen=True, slots=True)
-class _Factored:
+class ColumnFactors:
     """A column: its numeric part, and the contrast values of its categories by name."""
 
     numeric: NumericPart
@@ -42,51 +41,50 @@ class _Factored:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class TermKind:
     """A term: texts of its numeric expressions, names of its categories."""
 
     numeric: tuple[str, ...]
     categories: tuple[str, ...]
 
+    def inside(self, large: TermKind) -> bool:
+        """Say whether a term has the same numeric part and some of the categories."""
+        return self.numeric == large.numeric and set(self.categories) < set(large.categories)
 
-def type_three(part: LinearPart, learned: Learned, kept: Int) -> list[TermHypothesis]:
-    """Return the type III hypothesis of every term but the intercept.
+
+def type_three(part: LinearPart, learned: Learned) -> list[TermHypothesis]:
+    """Return the type III hypothesis of every term but the intercept, no column being aliased.
 
     Parameters
     ----------
     part : the fixed part
     learned : levels and states
-    kept : columns that are not aliased
-
-    Raises
-    ------
-    UnsupportedError
-        where a hypothesis needs an aliased column: cells without rows have no mean.
     """
-    columns = [_factored(column, learned) for column in plan_columns(part, learned)]
-    kinds = [_kind(term, learned) for term in part.terms]
+    columns = [factored(column, learned) for column in plan_columns(part, learned)]
+    kinds = term_kinds(part, learned)
     out = []
     for term, kind in zip(part.terms, kinds, strict=True):
         if not term:
             continue
         label = ":".join(e.text for e in term)
-        smaller = [set(k.categories) for k in kinds if _inside(k, kind)]
+        smaller = [set(k.categories) for k in kinds if k.inside(kind)]
         L = _hypothesis(kind, smaller, columns)
-        out.append(TermHypothesis(label, _over_kept(label, L, kept)))
+        out.append(TermHypothesis(label, np.where(np.abs(L) > ROUNDING, L, 0.0)))
     return out
 
 
-def _kind(term: Term, learned: Learned) -> _Kind:
+def term_kinds(part: LinearPart, learned: Learned) -> list[TermKind]:
+    """Return what every term is made of."""
+    return [_kind(term, learned) for term in part.terms]
+
+
+def _kind(term: Term, learned: Learned) -> TermKind:
     numeric = sorted(e.text for e in term if not learned.is_category(e))
-    return _Kind(tuple(numeric), tuple(e.names[0] for e in term if learned.is_category(e)))
+    return TermKind(tuple(numeric), tuple(e.names[0] for e in term if learned.is_category(e)))
 
 
-def _inside(small: _Kind, large: _Kind) -> bool:
-    """Say whether a term has the same numeric part and some of the categories."""
-    return small.numeric == large.numeric and set(small.categories) < set(large.categories)
-
-
-def _factored(column: Column, learned: Learned) -> _Factored:
+def factored(column: Column, learned: Learned) -> ColumnFactors:
+    """Return the numeric part of a column, and its contrasts."""
     numeric = []
     values: dict[str, Float] = {}
     for piece in column.pieces:
@@ -94,7 +92,7 @@ def _factored(column: Column, learned: Learned) -> _Factored:
             values[piece.expression.names[0]] = _contrast(piece, learned)
         else:
             numeric.append((piece.expression.text, piece.field + int(piece.reduced)))
-    return _Factored(tuple(sorted(numeric)), values)
+    return ColumnFactors(tuple(sorted(numeric)), values)
 
 
 def _contrast(piece: Piece, learned: Learned) -> Float:
@@ -103,7 +101,9 @@ def _contrast(piece: Piece, learned: Learned) -> Float:
     return values
 
 
-def _hypothesis(kind: _Kind, smaller: Sequence[set[str]], columns: Sequence[_Factored]) -> Float:
+def _hypothesis(
+    kind: TermKind, smaller: Sequence[set[str]], columns: Sequence[ColumnFactors]
+) -> Float:
     """Return L over all columns: rows by numeric part, then by margin of the categories."""
     mine = [c for c in columns if tuple(text for text, _ in c.numeric) == kind.numeric]
     margins = [
@@ -121,11 +121,11 @@ def _hypothesis(kind: _Kind, smaller: Sequence[set[str]], columns: Sequence[_Fac
 
 
 def _entries(
-    column: _Factored,
+    column: ColumnFactors,
     numeric: NumericPart,
     categories: Sequence[str],
     margin: set[str],
-    mine: Sequence[_Factored],
+    mine: Sequence[ColumnFactors],
 ) -> Float:
     """Return a column's entries: differences along the margin, means along everything else."""
     sizes = {name: len(values) for c in mine for name, values in c.values.items()}
@@ -136,15 +136,3 @@ def _entries(
         product = np.kron(product, along)
     others = [v.mean() for name, v in column.values.items() if name not in categories]
     return product * float(np.prod(others)) * float(column.numeric == numeric)
-
-
-def _over_kept(label: str, L: Float, kept: Int) -> Float:
-    aliased = np.setdiff1d(np.arange(L.shape[1]), kept)
-    if (np.abs(L[:, aliased]) > ROUNDING).any():
-        raise UnsupportedError(
-            f"the type III test of '{label}' takes means over all combinations of levels, and some "
-            "have no rows of their own: a column that it needs is aliased; offered is contrast(L) of "
-            "the coefficients that are estimated"
-        )
-    out: Float = np.where(np.abs(L) > ROUNDING, L, 0.0)[:, kept]
-    return out

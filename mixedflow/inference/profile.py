@@ -13,13 +13,18 @@ from typing import Any
 import numpy as np
 
 from mixedflow.design.types import Float
+from mixedflow.equations.moments import Moments
+from mixedflow.equations.residual_system import ResidualSums
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import FitError
 from mixedflow.estimation.driver import run_driver
+from mixedflow.estimation.evaluation import AnyEvaluation
 from mixedflow.estimation.information import score
-from mixedflow.estimation.parameters import VarianceParameters
+from mixedflow.estimation.likelihood import Evaluation
+from mixedflow.estimation.parameters import VarianceParameters, small_pivots
 from mixedflow.estimation.problem import Problem
-from mixedflow.inference.held import HeldVariance
+from mixedflow.estimation.residual import ResidualProblem
+from mixedflow.inference.held import HeldDirection, HeldVariance
 
 GROWTH = 1.6
 """How much farther the search for a bracket goes each time."""
@@ -30,11 +35,14 @@ TRIES = 60
 PRECISION = 1e-6
 """Length of the last bracket, relative to the first step."""
 
-LEFT = 1e-5
-"""Twice the log-likelihood that a maximum may have left to gain: g'H^-1g."""
+LEFT = 1e-3
+"""Twice the log-likelihood that a maximum may have left to gain, g'H^-1g: 3e-4 standard errors."""
 
 STEEPNESS = 3e-6
 """Slope at which BFGS stops; where an SD runs to zero by its log, it is what is left to gain."""
+
+VANISHED = 1e-5
+"""Share of its size below which a free coordinate is as good as zero."""
 
 NOT_FOLLOWED = "the likelihood could not be maximised along the profile of {name} at {value:.6g}"
 
@@ -101,6 +109,16 @@ def _side(zeta: Callable[[float], float], search: Search, sign: float, z: float)
     return found
 
 
+def whole_score(problem: Problem, evaluation: AnyEvaluation) -> Float:
+    """Return dl/d[theta, psi, phi] at an evaluation of the problem."""
+    found = evaluation.moments()
+    if isinstance(problem, ResidualProblem):
+        assert isinstance(evaluation, Evaluation)  # noqa: S101 - by arrays, not by passes
+        assert isinstance(found, Moments)  # noqa: S101
+        return problem.score(evaluation, found)
+    return score(evaluation, found)
+
+
 class VarianceProfile:
     """Deviance of a held SD, correlation or sigma, maximised by BFGS over the rest and beta.
 
@@ -108,7 +126,12 @@ class VarianceProfile:
     can vanish there are two.
     """
 
-    def __init__(self, problem: Problem, params: VarianceParameters, held: HeldVariance) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        params: VarianceParameters,
+        held: HeldVariance | HeldDirection,
+    ) -> None:
         self.problem, self.params, self.held = problem, params, held
         start = held.start
         sizes = np.maximum(np.abs(start), 0.3 * np.abs(start[:-1]).max(initial=1e-3))
@@ -121,7 +144,7 @@ class VarianceProfile:
         start = self.held.start
         if not len(start):
             return self._at(value, start)[0]
-        starts = [(one, np.eye(len(start))) for one in (start, *self.held.vanishing)]
+        starts = [(one, np.eye(len(start))) for one in (*self._begun, *self.held.vanishing)]
         if self.known:
             starts.append(min(self.known, key=lambda one: abs(one[0] - value))[1:])
         found = min((self._climbed(value, *one) for one in starts), key=lambda one: one.fun)
@@ -131,6 +154,14 @@ class VarianceProfile:
         if np.linalg.eigvalsh(inverse)[0] > 0:
             self.known.append((value, found.x * self.sizes, inverse))
         return float(found.fun)
+
+    @property
+    def _begun(self) -> list[Float]:
+        """Return the estimates, and off zero what stands there: at zero it has no slope."""
+        start = self.held.start
+        zero = np.abs(start) < VANISHED * self.sizes
+        zero[-1] = False
+        return [start, np.where(zero, self.sizes, start)] if zero.any() else [start]
 
     def _climbed(self, value: float, free: Float, curvature: Float) -> Any:
         """Return what BFGS finds from a start, in scaled coordinates."""
@@ -149,7 +180,7 @@ class VarianceProfile:
         try:
             point = self.held.vector(value, free)
             evaluation = self.problem.evaluate(self.params.with_vector(point))
-            slopes = score(evaluation, evaluation.moments())
+            slopes = whole_score(self.problem, evaluation)
         except (FitError, FloatingPointError, np.linalg.LinAlgError):
             return float("inf"), np.zeros_like(free)
         # pivots were made positive: the slope by a column that changed its sign has the other one
@@ -167,12 +198,54 @@ class CoefficientProfile:
     def __call__(self, value: float, name: str = "a coefficient") -> float:
         """Return the deviance at a value, in the user's units."""
         start = min(self.known, key=lambda one: np.nan_to_num(abs(one[0] - value), nan=1e300))[1]
-        system = held_coefficient(self.problem.system, self.at, value)
-        state = run_driver(replace(self.problem, system=system, polishing=0), start=start)
+        held = held_problem(self.problem, self.at, value)
+        vanished = small_pivots(held.system, start)  # at zero there is no slope to leave it by
+        state = run_driver(replace(held, polishing=0), start=None if vanished else start)
         if not state.converged:
             raise FitError(NOT_FOLLOWED.format(name=name, value=value))
         self.known.append((value, state.evaluation.params))
         return state.evaluation.minus2ll
+
+
+def held_problem(problem: Problem, at: int, value: float) -> Problem:
+    """Return the problem with a coefficient held."""
+    if isinstance(problem, ResidualProblem):
+        return replace(problem, **_held_residual(problem.residual, at, value), last=[])
+    return replace(problem, system=held_coefficient(problem.system, at, value))
+
+
+def _held_residual(residual: ResidualSums, at: int, value: float) -> dict[str, Any]:
+    """Return sums and start of a problem of keyed sums, every key's as :func:`held_coefficient`."""
+    N, b0 = held_directions(residual.start, at, value)
+    XtBy = residual.XtBy - residual.XtBX @ b0
+    held = replace(
+        residual,
+        start=held_coefficient(residual.start, at, value),
+        XtBX=N.T @ residual.XtBX @ N,
+        XtBy=XtBy @ N,
+        ytBy=residual.ytBy - (residual.XtBy + XtBy) @ b0,
+        factors=tuple(
+            replace(
+                factor,
+                ZtBX=np.ascontiguousarray(factor.ZtBX @ N),
+                ZtBy=factor.ZtBy - factor.ZtBX @ b0,
+            )
+            for factor in residual.factors
+        ),
+    )
+    return {"residual": held, "system": held.start}
+
+
+def held_directions(system: ModelSystem, at: int, value: float) -> tuple[Float, Float]:
+    """Return N, (p, p - 1), and b0, (p,): b = b0 + N z has the user's coefficient at the value."""
+    scale = system.fixed_scale
+    row = scale.transform[at]
+    pivot = int(np.argmax(np.abs(row)))
+    N = np.delete(np.eye(system.p), pivot, axis=1)
+    N[pivot] = -np.delete(row, pivot) / row[pivot]
+    b0 = np.zeros(system.p)
+    b0[pivot] = (value - scale.constant[at]) / (scale.y_scale * row[pivot])
+    return N, b0
 
 
 def held_coefficient(system: ModelSystem, at: int, value: float) -> ModelSystem:
@@ -184,13 +257,7 @@ def held_coefficient(system: ModelSystem, at: int, value: float) -> ModelSystem:
     at : which of the kept coefficients
     value : of the coefficient, in the user's units
     """
-    scale = system.fixed_scale
-    row = scale.transform[at]
-    pivot = int(np.argmax(np.abs(row)))
-    N = np.delete(np.eye(system.p), pivot, axis=1)
-    N[pivot] = -np.delete(row, pivot) / row[pivot]
-    b0 = np.zeros(system.p)
-    b0[pivot] = (value - scale.constant[at]) / (scale.y_scale * row[pivot])
+    N, b0 = held_directions(system, at, value)
     XtBy = system.XtBy - system.XtBX @ b0
     return replace(
         system,

@@ -67,12 +67,13 @@ def strata_of(design: ResidualDesign, psi: Float, sigma2: float) -> list[Stratum
         own = stratum_places(design, s)[1]
         R = sigma2 * residual_matrix(design, psi, s)
         shared = s > 0 and own == stratum_places(design, 0)[1]
-        rho = _one_correlation(design, psi[own], R)
+        rho = one_correlation(design, psi[own], R)
         out.append(StratumResidual(label, design.positions, R, rho, shared))
     return out
 
 
-def _one_correlation(design: ResidualDesign, own: Float, R: Float) -> float | None:
+def one_correlation(design: ResidualDesign, own: Float, R: Float) -> float | None:
+    """Return the one correlation of a stratum's structure; None where there are others or none."""
     structure = get_residual(design.structure)
     if not len(own):
         return None
@@ -143,7 +144,7 @@ def _correlation_rows(
         yield ResidualRow(found.label, "rho", found.rho * variance, found.rho)
         return
     C = _correlation(found.R)
-    for name, a, b in _pairs(structure, len(found.R)):
+    for name, a, b in correlation_pairs(correlation_kind(structure, len(found.R)), len(found.R)):
         if name:
             cov = np.nan if structure.heterogeneous else float(found.R[a, b])
             yield ResidualRow(found.label, name, cov, float(C[a, b]))
@@ -152,9 +153,8 @@ def _correlation_rows(
             yield ResidualRow(first, second, float(found.R[a, b]), float(C[a, b]))
 
 
-def _pairs(structure: ResidualStructure, m: int) -> Iterator[tuple[str, int, int]]:
-    """Return (name or "", a, b) of the correlations that say all."""
-    kind = correlation_kind(structure, m)
+def correlation_pairs(kind: CorrelationKind, m: int) -> Iterator[tuple[str, int, int]]:
+    """Yield (name or "", a, b) of the correlations over m positions that say all."""
     if kind == "lags":
         yield from ((f"rho({k})", 0, k) for k in range(1, m))
     elif kind == "neighbours":
@@ -204,5 +204,5 @@ def _named_correlations(
     C, at = _correlation(found.R), found.positions
     return [
         (name or f"corr({at[a]}, {at[b]})", float(C[a, b]))
-        for name, a, b in _pairs(structure, len(C))
+        for name, a, b in correlation_pairs(correlation_kind(structure, len(C)), len(C))
     ]

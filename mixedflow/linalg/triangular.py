@@ -44,3 +44,12 @@ def solve_lower(L: FloatArray, right: FloatArray, *, transposed: bool = False) -
 def solve_by_cholesky(L: FloatArray, right: FloatArray) -> FloatArray:
     """Return (L L')^-1 B from the lower-triangular L."""
     return solve_lower(L, solve_lower(L, right), transposed=True)
+
+
+def symmetric_root(matrix: FloatArray) -> FloatArray:
+    """Return L with L L' = a positive semidefinite matrix, (n, n), scaled to a unit diagonal inside."""
+    size = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+    safe = np.where(size > 0, size, 1.0)
+    values, vectors = np.linalg.eigh(matrix / np.outer(safe, safe))
+    out: FloatArray = size[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
+    return out

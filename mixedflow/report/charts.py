@@ -8,92 +8,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
 from mixedflow.diagnostics import Diagnostics, RandomColumn
+from mixedflow.report.drawing import (
+    BLUE,
+    DARK,
+    GREY,
+    ORANGE,
+    ChartFigure,
+    Drawing,
+    amount,
+    chart_spec,
+    inline,
+    rule_at_zero,
+    tip,
+)
 
-BLUE, ORANGE, GREY, DARK = "#1f5f99", "#b5500b", "#8a94a0", "#3b4651"
 NAMED_LEVELS = 60
-Spec = dict[str, Any]
-Drawing = Any
-"""A chart of Altair, single or layered; its own types do not survive layering."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChartFigure:
-    """One figure of the page.
-
-    Attributes
-    ----------
-    key : identifier on the page
-    title, description : heading and what a reader who cannot see it is told
-    spec : Vega-Lite specification, without configuration
-    """
-
-    key: str
-    title: str
-    description: str
-    spec: Spec
-
-
-def short(value: Any, digits: int = 6) -> Any:
-    """Round a float to significant digits, for a small page."""
-    if not isinstance(value, float):
-        return value
-    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
-
-
-def inline(columns: Mapping[str, Sequence[Any]]) -> alt.InlineData:
-    """Return the columns as rows of a chart."""
-    names = list(columns)
-    rows = zip(*columns.values(), strict=True)
-    return alt.InlineData(values=[dict(zip(names, map(short, row), strict=True)) for row in rows])
-
-
-def _spec(chart: Drawing, description: str) -> Spec:
-    spec: Spec = chart.to_dict()
-    for key in ("config", "$schema"):
-        spec.pop(key, None)
-    spec["description"] = description
-    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
-    return spec
-
-
-def _q(field: str, title: str, *, zero: bool = False, **axis: Any) -> dict[str, Any]:
-    return {
-        "field": field,
-        "type": "quantitative",
-        "title": title,
-        "scale": alt.Scale(zero=zero, nice=True),
-        "axis": alt.Axis(**axis) if axis else alt.Axis(),
-    }
-
-
-def _tip(field: str, title: str, format_: str | None = None) -> alt.Tooltip:
-    if format_ is None:
-        return alt.Tooltip(field, type="nominal", title=title)
-    return alt.Tooltip(field, type="quantitative", title=title, format=format_)
-
-
-def _rule_at_zero(axis: str) -> Drawing:
-    chart = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color=DARK, strokeDash=[4, 3])
-    place: dict[str, Any] = {axis: (alt.X if axis == "x" else alt.Y)("zero", type="quantitative")}
-    return chart.encode(**place)
 
 
 def trace_figures(key: str, trace: pd.DataFrame) -> list[ChartFigure]:
     """Return the course of -2 log-likelihood and of the convergence criteria."""
     columns = {name: trace[name].tolist() for name in ("iteration", "step", "minus2ll")}
-    x = alt.X(**_q("iteration", "Iteration", tickMinStep=1, format="d"))
+    x = alt.X(**amount("iteration", "Iteration", tickMinStep=1, format="d"))
     base = alt.Chart(inline(columns)).encode(
-        x=x, y=alt.Y(**_q("minus2ll", "−2 log-likelihood")), tooltip=[
-            _tip("iteration", "Iteration", "d"),
-            _tip("step", "Step"),
-            _tip("minus2ll", "−2 log-likelihood", ".8~g"),
+        x=x, y=alt.Y(**amount("minus2ll", "−2 log-likelihood")), tooltip=[
+            tip("iteration", "Iteration", "d"),
+            tip("step", "Step"),
+            tip("minus2ll", "−2 log-likelihood", ".8~g"),
         ],
     )  # fmt: skip
     points = base.mark_point(filled=True, size=55, opacity=1).encode(
@@ -102,12 +48,12 @@ def trace_figures(key: str, trace: pd.DataFrame) -> list[ChartFigure]:
     )
     text = f"−2 log-likelihood by iteration, {int(trace['iteration'].max())} iterations."
     chart = (base.mark_line(color=GREY) + points).properties(width="container", height=240)
-    out = [ChartFigure(f"{key}-trace", "Likelihood by iteration", text, _spec(chart, text))]
+    out = [ChartFigure(f"{key}-trace", "Likelihood by iteration", text, chart_spec(chart, text))]
     criteria = _criteria_chart(trace)
     if criteria is not None:
         text = "Convergence criteria by iteration on a logarithmic axis; both must fall."
         title = "Convergence criteria by iteration"
-        out.append(ChartFigure(f"{key}-criteria", title, text, _spec(criteria, text)))
+        out.append(ChartFigure(f"{key}-criteria", title, text, chart_spec(criteria, text)))
     return out
 
 
@@ -122,17 +68,17 @@ def _criteria_chart(trace: pd.DataFrame) -> Drawing:
                 rows["value"].append(float(value))
     if not rows["value"]:
         return None
-    y = _q("value", "Value (log scale)", format=".0e", tickCount=6)
+    y = amount("value", "Value (log scale)", format=".0e", tickCount=6)
     y["scale"] = alt.Scale(type="log")
     chart = alt.Chart(inline(rows)).mark_line(point=alt.OverlayMarkDef(filled=True, size=55))
     return chart.encode(
-        x=alt.X(**_q("iteration", "Iteration", tickMinStep=1, format="d")),
+        x=alt.X(**amount("iteration", "Iteration", tickMinStep=1, format="d")),
         y=alt.Y(**y),
         color=alt.Color("criterion", type="nominal", title="Criterion"),
         tooltip=[
-            _tip("iteration", "Iteration", "d"),
-            _tip("criterion", "Criterion"),
-            _tip("value", "Value", ".3~g"),
+            tip("iteration", "Iteration", "d"),
+            tip("criterion", "Criterion"),
+            tip("value", "Value", ".3~g"),
         ],
     ).properties(width="container", height=240)
 
@@ -144,12 +90,12 @@ def _residual_points(points: Mapping[str, Sequence[Any]], x_title: str) -> Drawi
         alt.Chart(inline(columns))
         .mark_circle(size=34, color=BLUE, opacity=opacity)
         .encode(
-            x=alt.X(**_q("fitted", x_title)),
-            y=alt.Y(**_q("standardised", "Standardised residual")),
+            x=alt.X(**amount("fitted", x_title)),
+            y=alt.Y(**amount("standardised", "Standardised residual")),
             tooltip=[
-                _tip("row", "Row", ",d"),
-                _tip("fitted", "Fitted", ".5~g"),
-                _tip("standardised", "Standardised residual", ".3f"),
+                tip("row", "Row", ",d"),
+                tip("fitted", "Fitted", ".5~g"),
+                tip("standardised", "Standardised residual", ".3f"),
             ],
         )
     )
@@ -167,15 +113,15 @@ def _residual_cells(cells: Mapping[str, Sequence[Any]], x_title: str) -> Drawing
         alt.Chart(inline(cells))
         .mark_rect()
         .encode(
-            x=alt.X(**_q("x", x_title)),
+            x=alt.X(**amount("x", x_title)),
             x2="x2",
-            y=alt.Y(**_q("y", "Standardised residual")),
+            y=alt.Y(**amount("y", "Standardised residual")),
             y2="y2",
             color=colour,
             tooltip=[
-                _tip("count", "Rows", ",d"),
-                _tip("x", "Fitted from", ".5~g"),
-                _tip("y", "Residual from", ".2f"),
+                tip("count", "Rows", ",d"),
+                tip("x", "Fitted from", ".5~g"),
+                tip("y", "Residual from", ".2f"),
             ],
         )
     )
@@ -197,9 +143,9 @@ def residual_figure(key: str, result: Diagnostics, x_title: str) -> ChartFigure:
         f"Standardised conditional residuals of {result.n:,} rows against fitted values"
         f"{'' if small else ', counted in cells'}; the line is the mean by bin of the fitted value."
     )
-    chart = alt.layer(body, _rule_at_zero("y"), line).properties(width="container", height=320)
+    chart = alt.layer(body, rule_at_zero("y"), line).properties(width="container", height=320)
     return ChartFigure(
-        f"{key}-residuals", "Residuals against fitted values", text, _spec(chart, text)
+        f"{key}-residuals", "Residuals against fitted values", text, chart_spec(chart, text)
     )
 
 
@@ -216,12 +162,12 @@ def _qq_chart(
         alt.Chart(inline(columns))
         .mark_circle(size=34, color=BLUE, opacity=0.75)
         .encode(
-            x=alt.X(**_q("theoretical", "Normal quantile")),
-            y=alt.Y(**_q("standardised", y_title)),
+            x=alt.X(**amount("theoretical", "Normal quantile")),
+            y=alt.Y(**amount("standardised", y_title)),
             tooltip=[
                 *tips,
-                _tip("theoretical", "Normal quantile", ".3f"),
-                _tip("standardised", "Standardised", ".3f"),
+                tip("theoretical", "Normal quantile", ".3f"),
+                tip("standardised", "Standardised", ".3f"),
             ],
         )
     )
@@ -235,20 +181,22 @@ def residual_qq_figure(key: str, result: Diagnostics) -> ChartFigure:
         f"Quantiles of {result.n:,} standardised residuals against normal quantiles; "
         "on the dashed line they agree."
     )
-    return ChartFigure(f"{key}-qq", "Normal quantiles of the residuals", text, _spec(chart, text))
+    return ChartFigure(
+        f"{key}-qq", "Normal quantiles of the residuals", text, chart_spec(chart, text)
+    )
 
 
 def random_qq_figure(key: str, column: RandomColumn) -> ChartFigure | None:
     """Return the QQ plot of a column of random effects, None where its variance is zero."""
     if not column.qq["level"]:
         return None
-    chart = _qq_chart(column.qq, [_tip("level", column.factor)], "Standardised random effect")
+    chart = _qq_chart(column.qq, [tip("level", column.factor)], "Standardised random effect")
     text = (
         f"Standardised random effects of {column.column} by {column.factor} against normal "
         f"quantiles, {column.n_levels:,} levels."
     )
     title = f"Normal quantiles: {column.column} by {column.factor}"
-    return ChartFigure(f"{key}-qq", title, text, _spec(chart, text))
+    return ChartFigure(f"{key}-qq", title, text, chart_spec(chart, text))
 
 
 def caterpillar_figure(key: str, column: RandomColumn, unit_title: str) -> ChartFigure:
@@ -256,10 +204,10 @@ def caterpillar_figure(key: str, column: RandomColumn, unit_title: str) -> Chart
     named = column.n_levels <= NAMED_LEVELS
     data = inline(column.caterpillar)
     tips = [
-        _tip("level", column.factor),
-        _tip("blup", "Random effect", ".5~g"),
-        _tip("lower", "Lower 95 %", ".5~g"),
-        _tip("upper", "Upper 95 %", ".5~g"),
+        tip("level", column.factor),
+        tip("blup", "Random effect", ".5~g"),
+        tip("lower", "Lower 95 %", ".5~g"),
+        tip("upper", "Upper 95 %", ".5~g"),
     ]
     shown = len(column.caterpillar["level"])
     thinned = "" if shown == column.n_levels else f", {shown} of them drawn with both ends in full"
@@ -270,7 +218,7 @@ def caterpillar_figure(key: str, column: RandomColumn, unit_title: str) -> Chart
     draw = _by_name if named else _by_rank
     chart = draw(data, tips, column, unit_title)
     title = f"Random effects: {column.column} by {column.factor}"
-    return ChartFigure(f"{key}-blups", title, text, _spec(chart, text))
+    return ChartFigure(f"{key}-blups", title, text, chart_spec(chart, text))
 
 
 def _by_name(
@@ -280,25 +228,25 @@ def _by_name(
     y = alt.Y("level", type="nominal", sort=levels, title=column.factor)
     base = alt.Chart(data).encode(y=y, tooltip=tips)
     bars = base.mark_rule(color=BLUE, strokeWidth=2, opacity=0.6).encode(
-        x=alt.X(**_q("lower", title)), x2="upper"
+        x=alt.X(**amount("lower", title)), x2="upper"
     )
     dots = base.mark_point(filled=True, color=BLUE, size=50, opacity=1).encode(
         x=alt.X("blup", type="quantitative")
     )
     height = max(120, 17 * len(levels))
-    return alt.layer(_rule_at_zero("x"), bars, dots).properties(width="container", height=height)
+    return alt.layer(rule_at_zero("x"), bars, dots).properties(width="container", height=height)
 
 
 def _by_rank(
     data: alt.InlineData, tips: list[alt.Tooltip], column: RandomColumn, title: str
 ) -> Drawing:
     base = alt.Chart(data).encode(
-        x=alt.X(**_q("rank", f"{column.factor}, by rank", format="~s")), tooltip=tips
+        x=alt.X(**amount("rank", f"{column.factor}, by rank", format="~s")), tooltip=tips
     )
     bars = base.mark_rule(color=BLUE, opacity=0.35).encode(
-        y=alt.Y(**_q("lower", title)), y2="upper"
+        y=alt.Y(**amount("lower", title)), y2="upper"
     )
     dots = base.mark_circle(color=BLUE, size=16, opacity=1).encode(
         y=alt.Y("blup", type="quantitative")
     )
-    return alt.layer(bars, dots, _rule_at_zero("y")).properties(width="container", height=320)
+    return alt.layer(bars, dots, rule_at_zero("y")).properties(width="container", height=320)

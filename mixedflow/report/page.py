@@ -17,16 +17,19 @@ from mixedflow.data.atomic import atomic_write_text
 from mixedflow.diagnostics import Comparison, Diagnostics
 from mixedflow.report import tables
 from mixedflow.report.charts import (
-    ChartFigure,
     caterpillar_figure,
     random_qq_figure,
     residual_figure,
     residual_qq_figure,
     trace_figures,
 )
+from mixedflow.report.drawing import ChartFigure
+from mixedflow.report.inference import inference_view
+from mixedflow.report.inference_tables import ratio_table, tested_coefficients
 from mixedflow.report.residual_tables import residual_tables
 from mixedflow.report.vega import chart_library
 from mixedflow.results.fit_result import FitResult
+from mixedflow.results.inferred import Inferred
 from mixedflow.results.sharded import ShardedFit
 from mixedflow.results.summary import has_residual_table
 
@@ -43,6 +46,7 @@ class ModelSection:
     manifest : manifest of the prepared data; ``{}`` when there is none
     units : column -> unit, for the axes
     title : how the page calls the model; its name when empty
+    inference : what ``infer`` answered; None leaves that section out
     """
 
     name: str
@@ -51,6 +55,7 @@ class ModelSection:
     manifest: dict[str, Any] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     title: str = ""
+    inference: Inferred | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,11 @@ def render_report(content: ReportInput) -> str:
     models = [_model_view(f"model-{i}", model) for i, model in enumerate(content.models, 1)]
     titles = {model.name: model.title or model.name for model in content.models}
     comparisons = [
-        {"table": tables.comparison_table(item, titles), "notes": item.notes}
+        {
+            "table": tables.comparison_table(item, titles),
+            "tests": ratio_table(item, titles),
+            "notes": item.notes,
+        }
         for item in content.comparisons
     ]
     specs = {figure.key: figure.spec for model in models for figure in model["figures"]}
@@ -133,6 +142,7 @@ def _model_view(key: str, model: ModelSection) -> dict[str, Any]:
     residual = _residual_figures(chart, model.diagnostics, with_unit(f"Fitted {response}", unit))
     blups = _random_figures(chart, model.diagnostics, units, unit)
     correlation = tables.fixed_correlation_table(fit)
+    inference = inference_view(chart, model.inference)
     return {
         "key": key,
         "title": model.title or model.name,
@@ -147,7 +157,7 @@ def _model_view(key: str, model: ModelSection) -> dict[str, Any]:
         "alerts": _alerts(fit),
         "data": tables.data_tables(fit, model.manifest, units),
         "fit": tables.criterion_table(fit),
-        "fixed": tables.fixed_table(fit, units, unit),
+        "fixed": _fixed_table(model, unit),
         "fixed_correlation": correlation,
         "residual": fit.spec.residual if has_residual_table(fit) else "",
         "variances": [*_variance_tables(fit), *residual_tables(fit)],
@@ -158,12 +168,20 @@ def _model_view(key: str, model: ModelSection) -> dict[str, Any]:
         "extremes": tables.extremes_table(model.diagnostics) if model.diagnostics else None,
         "moments": _moments(model.diagnostics),
         "random_figures": blups,
-        "figures": [*trace, *residual, *blups],
+        "inference": inference,
+        "figures": [*trace, *residual, *blups, *(inference.figures if inference else ())],
         "diagnosed": model.diagnostics is not None,
         "sharded": isinstance(fit, ShardedFit),
         "versions": tables.versions_table(fit),
         "timings": tables.timings_table(fit),
     }
+
+
+def _fixed_table(model: ModelSection, unit: str) -> tables.Table:
+    """Return the fixed effects, with the df and p that were asked for where they were."""
+    asked = model.inference
+    tested = None if asked is None else tested_coefficients(asked, model.units, unit)
+    return tested or tables.fixed_table(model.fit, model.units, unit)
 
 
 def _variance_tables(fit: FitResult) -> list[tables.Table]:

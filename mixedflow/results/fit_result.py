@@ -16,8 +16,7 @@ import numpy as np
 
 from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.data.source import Source
-from mixedflow.design.arrow import PartitionPlace
-from mixedflow.design.encode import Encoder, NewLevels
+from mixedflow.design.encode import Encoder
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec
 from mixedflow.design.types import Float
@@ -308,40 +307,6 @@ class FitResult(Questions):
     def trace(self) -> pd.DataFrame:
         """One row an iteration."""
         return pd.DataFrame(trace_table(self.estimates.trace))
-
-    def predict(
-        self, newdata: object, *, random: bool = True, allow_new_levels: bool = False
-    ) -> pd.Series:
-        """Return X beta + offset (+ Z u) for new rows, NaN where a row is incomplete.
-
-        Parameters
-        ----------
-        newdata : a frame, path or glob with the model's predictors
-        random : add the random effects
-        allow_new_levels : give a level that the fit has not seen a random effect of 0; otherwise
-            it is an error (lme4's ``allow.new.levels``)
-
-        Raises
-        ------
-        UnknownLevelError
-            naming level and row.
-        """
-        from mixedflow.data import open_source
-
-        names = self.encoder.variables(response=False)
-        coded = {name: "category" for name in self.spec.levels if name in names}
-        source = open_source(newdata, types=coded)
-        rule: NewLevels = "allow" if allow_new_levels or not random else "error"
-        parts = []
-        for i in range(source.n_partitions):
-            table = source.read(i, names)
-            where = PartitionPlace(source.name, i, source.row_offset(i))
-            block = self.encoder.encode(table, response=False, new_levels=rule, where=where)
-            values = np.full(block.rows_in, np.nan)
-            values[block.kept] = self._predictor(block, random=random)
-            parts.append(values)
-        index = newdata.index if isinstance(newdata, pd.DataFrame) else None
-        return pd.Series(np.concatenate(parts), index=index, name="prediction")
 
     def _predictor(self, block: Any, *, random: bool) -> Float:
         eta = linear_predictor(block, self.estimates.beta, self.estimates.kept.tolist())

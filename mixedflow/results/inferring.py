@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from mixedflow.design.types import Float
-from mixedflow.errors import DataError, UnsupportedError, did_you_mean, listing
+from mixedflow.errors import DataError, did_you_mean, listing
 from mixedflow.inference.hypotheses import DfMethod, FixedTests
-from mixedflow.inference.marginal import type_three
 from mixedflow.results.denominators import checked_method, fixed_tests
+from mixedflow.results.marginal_questions import MarginalInference
 from mixedflow.results.tabulating import pd
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Inference:
+class Inference(MarginalInference):
     """Tests and intervals of a fit's fixed effects by one method of degrees of freedom.
 
     Attributes
     ----------
-    ddf : "satterthwaite", "kenward-roger", "residual" or "asymptotic"
+    ddf : "satterthwaite", "kenward-roger", "between-within", "residual" or "asymptotic"
     level : of the confidence intervals
     coef_table : estimate, se, df, statistic, p, lower, upper of every coefficient
     """
@@ -67,27 +67,18 @@ class Inference:
     def anova(self, type: int | str = 3) -> pd.DataFrame:  # noqa: A002 - the field's own word
         """Return F tests by term: num_df, den_df, F, p.
 
-        Type III hypotheses are about means over the levels of the other factors with equal
-        weights, and do not depend on the contrasts that the factors are coded by.
+        Type I tests each term after those before it; type II after all that do not contain it.
+        Type III is about means over the levels of the other factors with equal weights, whatever
+        contrasts code them; of cells without rows what can be estimated is left of it, as in
+        lmerTest and SAS. A term whose columns are all aliased has num_df 0.
 
         Parameters
         ----------
-        type : 3
-
-        Raises
-        ------
-        UnsupportedError
-            for other types, and where a hypothesis needs an aliased column.
+        type : 1, 2 or 3; or "I", "II", "III"
         """
-        if str(type).upper() not in ("3", "III"):
-            raise UnsupportedError(
-                f"anova(type={type!r}) is not offered; offered is type=3, and contrast(L) tests any "
-                "other hypothesis"
-            )
-        fit = self._fit
-        part, learned = fit.spec.parsed.fixed, fit.schema.learned
-        found = type_three(part, learned, fit.estimates.kept)
-        return _joint_table(self._tests, {term.label: term.L for term in found})
+        from mixedflow.results.term_tests import anova_hypotheses
+
+        return _joint_table(self._tests, anova_hypotheses(self._fit, type))
 
     def __repr__(self) -> str:
         """Return one line."""
@@ -97,24 +88,35 @@ class Inference:
 class Inferring:
     """What :class:`mixedflow.results.fit_result.FitResult` offers of tests and intervals."""
 
-    def infer(self, ddf: str = "satterthwaite", *, level: float = 0.95) -> Inference:
+    def infer(
+        self, ddf: str = "satterthwaite", *, level: float = 0.95, vcov: str = "model"
+    ) -> Inference:
         """Return tests and intervals of the fixed effects.
 
         Parameters
         ----------
         ddf : degrees of freedom: "satterthwaite"; "kenward-roger" for REML fits whose G is us, diag
-            or id, with the adjusted covariance; "residual", n - p; "asymptotic", the normal
-            distribution
+            or id, with the adjusted covariance; "between-within", by the level of nested groups that
+            a column varies at; "residual", n - p; "asymptotic", the normal distribution
         level : of the confidence intervals, between 0 and 1
+        vcov : "model", (X'V^-1X)^-1; or one that holds whatever the covariance of a group's rows:
+            "CR0", "CR1" (times G / (G - 1)), bias-reduced "CR2", "CR3" (jackknife), for independent
+            groups, the levels of the outermost factor. ddf is then "satterthwaite" (Bell and
+            McCaffrey's, with Hotelling's F), "residual" or "asymptotic"
         """
-        return _inference(cast("FitResult", self), ddf, level)
+        return _inference(cast("FitResult", self), ddf, level, vcov)
 
 
-def _inference(fit: FitResult, ddf: str, level: float) -> Inference:
+def _inference(fit: FitResult, ddf: str, level: float, vcov: str) -> Inference:
     method = checked_method(ddf)
     if not 0.0 < level < 1.0:
         raise DataError(f"level={level!r} is not a confidence level; it lies between 0 and 1")
-    tests = fixed_tests(fit, method)
+    if vcov == "model":
+        tests = fixed_tests(fit, method)
+    else:
+        from mixedflow.results.robust import robust_tests
+
+        tests = robust_tests(fit, method, vcov)
     names = fit.coefficient_names
     table = _row_table(tests, np.eye(len(names)), level, names)
     return Inference(method, level, table, fit, tests)

@@ -5,6 +5,7 @@ Stands at "Shares of variance" in ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from mixedflow.equations.system import model_system
@@ -15,7 +16,7 @@ from mixedflow.results.tabulating import pd
 
 if TYPE_CHECKING:
     from mixedflow.results.fit_result import FitResult
-    from mixedflow.results.profiling import IntervalMethod
+    from mixedflow.results.profiling import IntervalMethod, Likelihood
 
 
 class Measures:
@@ -59,31 +60,65 @@ class Measures:
         values = [one / whole for one in shares.random]
         return pd.Series(values, index=pd.Index(labels, name="group", dtype=object), name="icc")
 
-    def confint(self, level: float = 0.95, method: IntervalMethod = "profile") -> pd.DataFrame:
-        """Return intervals of SDs, correlations, sigma and fixed effects.
+    def confint(
+        self,
+        level: float = 0.95,
+        method: IntervalMethod = "profile",
+        *,
+        parm: str | Sequence[str] | None = None,
+        likelihood: Likelihood = "ml",
+    ) -> pd.DataFrame:
+        """Return intervals of SDs, correlations, parameters of R and fixed effects.
 
         Parameters
         ----------
         level : of confidence
-        method : ``"profile"``, by the ML likelihood as lme4 (a REML fit is fitted again by ML, on its
-            sums); ``"wald"``, estimate +- z se of the fixed effects alone
+        method : ``"profile"``, where the likelihood has fallen enough; ``"wald"``, estimate +- z se of
+            the fixed effects alone
+        parm : names of what is wanted, as the table's index has them; ``"theta_"`` for all variance
+            parameters, ``"beta_"`` for all fixed effects; all by default
+        likelihood : that is profiled: ``"ml"`` as lme4 (a REML fit is fitted again by ML, on its sums),
+            or ``"reml"``, which has no fixed effects
 
         Returns
         -------
         DataFrame
             ``estimate``, ``lower``, ``upper``, ``note``; by ``sd_x|g``, ``cor_x.(Intercept)|g``,
-            ``sigma`` and coefficient. An SD whose profile never falls enough goes down to 0, a
-            correlation to +-1; NaN where a profile cannot be followed, as ``note`` says
+            ``rho|g`` of structures of G, then ``sigma`` and what ``residual_params`` has, with
+            ``sd(b)`` of position b, then coefficients. An SD whose profile never falls enough goes
+            down to 0, a correlation to the end of what it can be; NaN where a profile cannot be
+            followed or a correlation is undefined, as ``note`` says
 
         Raises
         ------
         UnsupportedError
-            of profiles: for residual structures, structures of G but us and diag, and fits on the
-            boundary.
+            for fits that did not converge, and coefficients under REML.
         """
         from mixedflow.results.profiling import confint
 
-        return confint(cast("FitResult", self), level, method)
+        return confint(cast("FitResult", self), level, method, parm, likelihood)
+
+    def profile(
+        self, parm: str | Sequence[str] | None = None, *, likelihood: Likelihood = "ml"
+    ) -> pd.DataFrame:
+        """Return profiles to plot: zeta = sign(x - x_hat) sqrt(deviance(x) - deviance(x_hat)).
+
+        A straight line through zero is a likelihood like that of a normal distribution (Bates et
+        al. 2015).
+
+        Parameters
+        ----------
+        parm, likelihood : as for :meth:`confint`
+
+        Returns
+        -------
+        DataFrame
+            ``parameter``, ``value``, ``zeta``: points between the limits of 99 %, in order; none of
+            a parameter whose profile cannot be followed
+        """
+        from mixedflow.results.profiling import profile
+
+        return profile(cast("FitResult", self), parm, likelihood)
 
     def drop_random(self) -> pd.DataFrame:
         """Return the likelihood-ratio tests of the random terms, each smaller model on these sums.

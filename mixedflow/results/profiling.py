@@ -1,60 +1,42 @@
-"""Intervals of fixed effects, SDs and correlations: by profile likelihood, or Wald's.
+"""Intervals of fixed effects, SDs, correlations and what determines R: profile likelihood, or Wald's.
 
 Stands at "Profile intervals" in ``docs/algorithm.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import numpy as np
 
-from mixedflow.errors import ConfigError, FitError, UnsupportedError
-from mixedflow.estimation.problem import Problem
+from mixedflow.errors import ConfigError, FitError, UnsupportedError, did_you_mean, listing
 from mixedflow.estimation.problems import exact_problem
-from mixedflow.inference.held import HeldVariance, held_component, held_sigma
-from mixedflow.inference.profile import (
-    CoefficientProfile,
-    Search,
-    VarianceProfile,
-    profile_interval,
-)
-from mixedflow.inference.ratio import FREE_STRUCTURES
+from mixedflow.inference.profile import CoefficientProfile, Search, profile_interval
 from mixedflow.results.comparison import by_ml, check_exact, check_sums
 from mixedflow.results.fit_result import FitResult
+from mixedflow.results.profile_lines import UNDEFINED, Line, variance_lines
 from mixedflow.results.tabulating import pd
 
 IntervalMethod = Literal["profile", "wald"]
+Likelihood = Literal["ml", "reml"]
 
-SMALLEST = 1e-4
-"""Share of an SD that is as good as zero."""
+VARIANCES, COEFFICIENTS = "theta_", "beta_"
+"""lme4's words for all variance parameters and all fixed effects."""
 
-STEEPEST = 7.0
-"""atanh of a correlation that is as good as one."""
+OUTERMOST = 2.5758293035489004
+"""zeta at which a table of a profile ends: the limits of 99 %."""
 
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """An SD or a correlation of a fit.
-
-    Attributes
-    ----------
-    name : in lme4's way: ``sd_x|g``, ``cor_x.(Intercept)|g``, ``sigma``
-    estimate : of it
-    held : coordinates in which it can be held
-    correlation : whether it is one
-    """
-
-    name: str
-    estimate: float
-    held: HeldVariance
-    correlation: bool = False
+POINTS = 7
+"""Points of a table on either side of the estimate."""
 
 
 def confint(
-    fit: FitResult, level: float = 0.95, method: IntervalMethod = "profile"
+    fit: FitResult,
+    level: float = 0.95,
+    method: IntervalMethod = "profile",
+    parm: str | Sequence[str] | None = None,
+    likelihood: Likelihood = "ml",
 ) -> pd.DataFrame:
     """Return intervals; see :meth:`mixedflow.FitResult.confint`."""
     if method not in get_args(IntervalMethod):
@@ -65,115 +47,162 @@ def confint(
 
     z = float(ndtri(0.5 + 0.5 * level))
     if method == "profile":
-        return _profiles(fit, z)
-    table = fit.coef_table
-    estimate, se = table["estimate"], table["se"]
-    return pd.DataFrame(
-        {"estimate": estimate, "lower": estimate - z * se, "upper": estimate + z * se}
+        found = Profiles(fit, likelihood)
+        rows = [_interval(one, found.least, z) for one in found.chosen(parm)]
+        return pd.DataFrame(rows).set_index("parameter")
+    beta, se = fit.estimates.beta, np.sqrt(np.diag(fit.estimates.vcov))
+    table = pd.DataFrame(
+        {"estimate": beta, "lower": beta - z * se, "upper": beta + z * se},
+        index=fit.coefficient_names,
     )
+    return table.loc[_chosen(parm, [], list(table.index))]
 
 
-def _profiles(fit: FitResult, z: float) -> pd.DataFrame:
-    check_exact(fit)
-    check_sums(fit, "profiled")
-    _check_structures(fit)
-    fit = by_ml(fit)
-    _check_inside(fit)
-    problem = exact_problem(
-        fit.crossproducts, fit.encoder.terms, reml=False, solver=fit.estimates.solver
-    )
-    rows = [
-        *(_component_row(fit, problem, one, z) for one in _components(fit, problem)),
-        *(_coefficient_row(fit, problem, at, z) for at in range(len(fit.coefficient_names))),
-    ]
-    return pd.DataFrame(rows).set_index("parameter")
+def profile(
+    fit: FitResult, parm: str | Sequence[str] | None = None, likelihood: Likelihood = "ml"
+) -> pd.DataFrame:
+    """Return profiles as a table; see :meth:`mixedflow.FitResult.profile`."""
+    found = Profiles(fit, likelihood)
+    rows = [row for one in found.chosen(parm) for row in _points(one, found.least)]
+    return pd.DataFrame(rows, columns=["parameter", "value", "zeta"])
 
 
-def _component_row(
-    fit: FitResult, problem: Problem, one: Component, z: float
-) -> dict[str, float | str]:
-    """Return the interval of an SD, searched by its log, or of a correlation, by its atanh."""
-    deviance = VarianceProfile(problem, fit.estimates.params, one.held)
-    there, back = (np.arctanh, np.tanh) if one.correlation else (np.log, np.exp)
-    at = float(there(one.estimate))
-    if one.correlation:
-        end = max(STEEPEST, abs(at) + 2.0)
-        search = Search(at, 0.4, -end, end)
-    else:
-        step = 0.25 if one.name != "sigma" else 1.0 / np.sqrt(2.0 * fit.nobs)
-        search = Search(at, step, at + float(np.log(SMALLEST)))
+class Profiles:
+    """All that can be profiled of a fit, by one likelihood.
 
-    def along(x: float) -> float:
-        return deviance(float(back(x)), one.name)
+    Raises
+    ------
+    UnsupportedError
+        for sharded fits, those of the solver 'pcg', and those that did not converge.
+    """
 
-    return _row(
-        one.name, one.estimate, back, lambda: profile_interval(along, search, fit.deviance, z)
-    )
+    def __init__(self, fit: FitResult, likelihood: Likelihood) -> None:
+        if likelihood not in get_args(Likelihood):
+            raise ConfigError(
+                f"likelihood='{likelihood}' is not known; allowed are 'ml' and 'reml'"
+            )
+        check_exact(fit)
+        check_sums(fit, "profiled")
+        self.likelihood = likelihood
+        self.fit = by_ml(fit) if likelihood == "ml" else by_reml(fit)
+        _check_converged(self.fit)
+        self.problem = exact_problem(
+            fit.crossproducts,
+            fit.encoder.terms,
+            reml=likelihood == "reml",
+            solver=fit.estimates.solver,
+        )
+
+    @property
+    def least(self) -> float:
+        """The deviance at the estimates."""
+        return self.fit.deviance
+
+    def chosen(self, parm: str | Sequence[str] | None) -> list[Line]:
+        """Return what is asked for, all variance parameters and coefficients if nothing is.
+
+        Raises
+        ------
+        UnsupportedError
+            for a coefficient under REML, whose likelihood does not depend on it.
+        """
+        variances = {one.name: one for one in variance_lines(self.fit, self.problem)}
+        names = list(self.fit.coefficient_names)
+        if self.likelihood == "reml":
+            self._check_reml(parm, names)
+            names = []
+        wanted = _chosen(parm, list(variances), names)
+        return [
+            variances[name] if name in variances else self._coefficient(names.index(name))
+            for name in wanted
+        ]
+
+    def _check_reml(self, parm: str | Sequence[str] | None, names: list[str]) -> None:
+        asked = [parm] if isinstance(parm, str) else list(parm or ())
+        for name in asked:
+            if name == COEFFICIENTS or name in names:
+                raise UnsupportedError(
+                    f"'{name}' has no profile under REML: the restricted likelihood does not depend "
+                    "on fixed effects; use likelihood='ml' for it, or infer() for t intervals by REML"
+                )
+
+    def _coefficient(self, at: int) -> Line:
+        name, estimates = self.fit.coefficient_names[at], self.fit.estimates
+        deviance = CoefficientProfile(self.problem, estimates.params, at)
+        estimate = float(estimates.beta[at])
+        step = float(np.sqrt(estimates.vcov[at, at]))
+        return Line(
+            name, estimate, lambda: Search(estimate, step), lambda v: deviance(v, name), float
+        )
 
 
-def _coefficient_row(fit: FitResult, problem: Problem, at: int, z: float) -> dict[str, float | str]:
-    name = fit.coefficient_names[at]
-    deviance = CoefficientProfile(problem, fit.estimates.params, at)
-    estimate = float(fit.estimates.beta[at])
-    search = Search(estimate, float(np.sqrt(fit.estimates.vcov[at, at])))
-    return _row(
-        name,
-        estimate,
-        np.float64,
-        lambda: profile_interval(lambda v: deviance(v, name), search, fit.deviance, z),
-    )
+def by_reml(fit: FitResult) -> FitResult:
+    """Return the fit by REML, on the same sums; the fit itself if that is what it is."""
+    if fit.reml:
+        return fit
+    from mixedflow.results.build import FitRequest, RowSource, fit_condensed
+
+    rows = RowSource(str(fit.data_summary.get("source", "")), fit.source, fit.row_index)
+    request = FitRequest(reml=True, method=fit.method)
+    return fit_condensed(fit.spec, fit.schema, fit.crossproducts, request, rows)
 
 
-def _row(
-    name: str,
-    estimate: float,
-    back: Callable[[float], float],
-    ends: Callable[[], tuple[float, float]],
-) -> dict[str, float | str]:
+def _chosen(parm: str | Sequence[str] | None, variances: list[str], names: list[str]) -> list[str]:
+    """Return the names that are asked for, in the order of the table."""
+    known = [*variances, *names]
+    if parm is None:
+        return known
+    asked = [parm] if isinstance(parm, str) else list(parm)
+    groups = {VARIANCES: variances, COEFFICIENTS: names}
+    for one in asked:
+        if one not in known and one not in groups:
+            raise ConfigError(
+                f"parm='{one}' is no parameter of this fit; they are {listing(known)}, all variance "
+                f"parameters are '{VARIANCES}' and all fixed effects '{COEFFICIENTS}'"
+                f"{did_you_mean(str(one), known)}"
+            )
+    wanted = {name for one in asked for name in groups.get(one, [one])}
+    return [name for name in known if name in wanted]
+
+
+def _interval(line: Line, least: float, z: float) -> dict[str, float | str]:
     """Return a row; NaN and the reason where the profile cannot be followed."""
+    lower, upper, note = np.nan, np.nan, UNDEFINED
+    if np.isfinite(line.estimate):
+        try:
+            ends = profile_interval(line.deviance, line.search(), least, z)
+        except FitError as error:
+            note = str(error)
+        else:
+            lower, upper = (float(line.back(end)) for end in ends)
+            note = ""
+    return {
+        "parameter": line.name,
+        "estimate": line.estimate,
+        "lower": lower,
+        "upper": upper,
+        "note": note,
+    }
+
+
+def _points(line: Line, least: float) -> Iterator[tuple[str, float, float]]:
+    """Yield name, value and signed root of what the deviance rises, between the limits of 99 %."""
+    if not np.isfinite(line.estimate):
+        return
+    search = line.search()
     try:
-        lower, upper = (float(back(end)) for end in ends())
-    except FitError as error:
-        lower, upper, note = np.nan, np.nan, str(error)
-    else:
-        note = ""
-    return {"parameter": name, "estimate": estimate, "lower": lower, "upper": upper, "note": note}
+        ends = profile_interval(line.deviance, search, least, OUTERMOST)
+    except FitError:
+        return
+    outer = [max(ends[0], search.lowest), min(ends[1], search.highest)]
+    below, above = (np.linspace(search.estimate, end, POINTS + 1)[1:] for end in outer)
+    for at in sorted({*below, search.estimate, *above}):
+        side = np.sign(at - search.estimate)
+        rise = line.deviance(float(at)) - least if side else 0.0
+        yield line.name, float(line.back(at)), float(side * np.sqrt(max(rise, 0.0)))
 
 
-def _components(fit: FitResult, problem: Problem) -> Iterator[Component]:
-    """Yield SDs and correlations, by term and column as lme4 lists them, then sigma."""
-    params, system, info = fit.estimates.params, problem.system, fit.crossproducts.info
-    for j, (term, G) in enumerate(zip(fit.encoder.terms, fit.estimates.G, strict=True)):
-        factor = info.factors[term.factor]
-        names = [factor.columns[c] for c in term.columns]
-        sd = np.sqrt(np.diag(G))
-        for a, name in enumerate(names):
-            held = held_component(system, params, j, (a,))
-            yield Component(f"sd_{name}|{factor.name}", float(sd[a]), held)
-            for b in range(a + 1, len(names)) if term.structure == "us" else ():
-                held = held_component(system, params, j, (a, b))
-                label = f"cor_{names[b]}.{name}|{factor.name}"
-                yield Component(label, float(G[a, b] / (sd[a] * sd[b])), held, correlation=True)
-    yield Component("sigma", fit.sigma, held_sigma(system, params))
-
-
-def _check_structures(fit: FitResult) -> None:
-    found = [t.structure for t in fit.encoder.terms if t.structure not in FREE_STRUCTURES]
-    if found or fit.spec.residual != "iid":
-        what = f"the structure '{found[0]}'" if found else f"residual='{fit.spec.residual}'"
-        raise UnsupportedError(
-            f"profile intervals are for unstructured and diagonal random terms and independent "
-            f"residuals, not for {what}; use method='wald', and varcorr_se for the variances"
-        )
-
-
-def _check_inside(fit: FitResult) -> None:
-    if fit.singular:
-        raise UnsupportedError(
-            f"the fit of '{fit.spec.formula}' by ML is on the boundary (a variance of zero or a "
-            "correlation of one), where profiles are not followed; drop what drop_random() shows "
-            "to be needless, or use method='wald'"
-        )
+def _check_converged(fit: FitResult) -> None:
     if not fit.converged:
         raise UnsupportedError(
             f"the fit of '{fit.spec.formula}' did not converge; profiles start from an optimum"

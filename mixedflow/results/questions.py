@@ -5,9 +5,14 @@ Stands at "Results" in ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+from mixedflow.results.blups import Blups
 from mixedflow.results.inferring import Inferring
+from mixedflow.results.influence import Influence
+from mixedflow.results.marginal_questions import Marginal
 from mixedflow.results.measures import Measures
+from mixedflow.results.predicting import Predicting
+from mixedflow.results.resampling import Resampling
 
 
-class Questions(Inferring, Measures):
+class Questions(Blups, Inferring, Influence, Marginal, Measures, Predicting, Resampling):
     """What :class:`mixedflow.results.fit_result.FitResult` answers beside its estimates."""

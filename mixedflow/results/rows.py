@@ -6,10 +6,12 @@ may be anywhere, so their residuals are brought together before they are decorre
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from mixedflow.covariance.residual_types import ResidualDesign
 from mixedflow.design.types import DesignBlock, Float, Int
 from mixedflow.errors import DataError, UnsupportedError, did_you_mean, listing
 from mixedflow.inference.decorrelate import ResidualPlaces, decorrelated, row_sds
@@ -25,7 +27,7 @@ ResidualKind = Literal["response", "pearson", "normalized"]
 
 def fitted_rows(fit: FitResult) -> pd.DataFrame:
     """Return fitted values and residuals, one row a row used."""
-    frame = pd.concat([_frame(fit, *one) for one in _blocks(fit)])
+    frame = pd.concat([_frame(fit, *one) for one in read_blocks(fit)])
     return _labelled(fit, frame)
 
 
@@ -40,7 +42,7 @@ def row_residuals(fit: FitResult, kind: ResidualKind) -> pd.Series:
     if kind == "response":
         return fit.resid.rename(kind)
     design = fit.crossproducts.info.residual
-    parts = [_weighted(fit, *one) for one in _blocks(fit)]
+    parts = [_weighted(fit, *one) for one in read_blocks(fit)]
     frame = pd.concat([part for part, _ in parts])
     values = frame["resid"].to_numpy()
     if design is None:
@@ -54,7 +56,7 @@ def row_residuals(fit: FitResult, kind: ResidualKind) -> pd.Series:
     return _labelled(fit, pd.DataFrame({kind: values}, index=frame.index))[kind]
 
 
-def _blocks(fit: FitResult) -> list[tuple[int, pa.Table]]:
+def read_blocks(fit: FitResult) -> list[tuple[int, pa.Table]]:
     """Return the partitions' tables with the number of rows before each."""
     source = fit.source
     if source is None:
@@ -94,12 +96,32 @@ def _weighted(
         frame["resid"] *= np.sqrt(block.weights)
     if block.pattern is None:
         return frame, None
-    frame["stratum"] = block.pattern.stratum
-    if block.pattern.position is not None:
-        frame["position"] = block.pattern.position
     design: Any = fit.crossproducts.info.residual
-    keys = table.select(list(design.group)).to_pandas()[np.asarray(block.kept)]
-    return frame, keys
+    places, keys = _placed(design, block, table)
+    places.index = frame.index
+    return pd.concat([frame, places], axis=1), keys
+
+
+def row_places(
+    design: ResidualDesign, blocks: Sequence[DesignBlock], tables: Sequence[pa.Table]
+) -> ResidualPlaces:
+    """Return where the rows of all partitions stand in R."""
+    frames, keys = zip(
+        *(_placed(design, *one) for one in zip(blocks, tables, strict=True)), strict=True
+    )
+    return _places(pd.concat(frames), list(keys), design.group)
+
+
+def _placed(
+    design: ResidualDesign, block: DesignBlock, table: pa.Table
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return strata and positions of a partition's rows, and the columns that name their groups."""
+    pattern = block.pattern
+    assert pattern is not None  # noqa: S101 - the design has a structure
+    frame = pd.DataFrame({"stratum": pattern.stratum})
+    if pattern.position is not None:
+        frame["position"] = pattern.position
+    return frame, table.select(list(design.group)).to_pandas()[np.asarray(block.kept)]
 
 
 def _places(frame: pd.DataFrame, keys: list[Any], group: tuple[str, ...]) -> ResidualPlaces:

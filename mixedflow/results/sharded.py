@@ -22,11 +22,12 @@ from mixedflow.data.atomic import atomic_folder
 from mixedflow.design.levels import LevelSet
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec
+from mixedflow.design.types import Float
 from mixedflow.equations.choice import plan_engine
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import UnsupportedError
 from mixedflow.estimation.control import FitControl
-from mixedflow.estimation.effects import LevelEffects, level_effects
+from mixedflow.estimation.effects import LevelEffects, LevelErrors, level_effects, level_errors
 from mixedflow.estimation.fit import estimate_levels
 from mixedflow.estimation.problem import Problem
 from mixedflow.results.build import FitRequest, RowSource, data_summary, fit_messages, versions
@@ -108,19 +109,9 @@ class ShardedFit(FitResult):
         _, at = chosen_levels(self.ranef_se, group, levels)
         return self.ranef_se[group].iloc[at]
 
-    def predict(
-        self, newdata: object, *, random: bool = True, allow_new_levels: bool = False
-    ) -> pd.Series:
-        """Return X beta + offset for new rows; with random effects it is not offered.
-
-        Raises
-        ------
-        UnsupportedError
-            unless ``random=False``.
-        """
-        if random:
-            _refuse("predict(newdata, random=True)", "predict(newdata, random=False)")
-        return super().predict(newdata, random=False, allow_new_levels=allow_new_levels)
+    def _check_random(self) -> None:
+        """Raise: random effects stay in shards."""
+        _refuse("predict(newdata, random=True)", "predict(newdata, random=False)")
 
     def save(self, path: str | Path) -> None:
         """Write the fit to a folder, its random effects shard by shard; ``mixedflow.load`` reads it.
@@ -168,21 +159,39 @@ class ShardedFit(FitResult):
         import pandas as pd
 
         name, columns = self._factor_columns()
+        self._check_count()
+        parts = [part for part in self._every_part(len(columns)) if len(part[0])]
+        union, order = _together([names for names, _, _ in parts])
+        index = pd.Index(union.take(order).labels(), name=name, dtype=object)
+        both = (np.concatenate([part[k] for part in parts])[order] for k in (1, 2))
+        u, sd = ({name: pd.DataFrame(values, index=index, columns=columns)} for values in both)
+        return u, sd
+
+    def _error_covariances(self, *, known_beta: bool) -> Float:
+        """Return Var(u-hat - u) of every level, (L, q, q), in the order of ``ranef``."""
+        if self.levels is None or self.system is None:
+            raise UnsupportedError(
+                "prediction errors need the sums of the groups, which a sharded fit that was read from "
+                "disk does not have; ranef_se has those that take the fixed effects as known"
+            )
+        self._check_count()
+        params = self.estimates.params
+        errors = level_errors(
+            self.system, self.levels, params, reml=self.reml, known_beta=known_beta
+        )
+        parts = [part for part in self.levels.each(GatherErrors(errors)) if len(part[0])]
+        _, order = _together([names for names, _ in parts])
+        together: Float = np.concatenate([covariance for _, covariance in parts])[order]
+        return together
+
+    def _check_count(self) -> None:
+        name, columns = self._factor_columns()
         count = self.n_levels[name] * len(columns)
         if count > GATHER_LIMIT:
             raise UnsupportedError(
                 f"{count:,} random effects of '{name}' are not brought together (at most "
                 f"{GATHER_LIMIT:,}); ranef_parts(path) writes them shard by shard"
             )
-        parts = [part for part in self._every_part(len(columns)) if len(part[0])]
-        union = parts[0][0]
-        for names, _, _ in parts[1:]:
-            union = _joined(union, names)
-        order = _ascending(union)
-        index = pd.Index(union.take(order).labels(), name=name, dtype=object)
-        both = (np.concatenate([part[k] for part in parts])[order] for k in (1, 2))
-        u, sd = ({name: pd.DataFrame(values, index=index, columns=columns)} for values in both)
-        return u, sd
 
     def _every_part(self, q: int) -> list[Part]:
         if self.stored is None:
@@ -200,6 +209,17 @@ class GatherEffects:
         """Return names, random effects and conditional SDs of a shard."""
         u, sd = self.effects(sums, (0, len(names)))
         return names, u, sd
+
+
+@dataclass(frozen=True, slots=True)
+class GatherErrors:
+    """What brings a shard's prediction errors here; picklable."""
+
+    errors: LevelErrors
+
+    def __call__(self, sums: LevelArrays, names: LevelSet, _: int) -> tuple[LevelSet, Float]:
+        """Return names and covariances of u-hat - u of a shard."""
+        return names, self.errors(sums, (0, len(names)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +262,14 @@ class WriteEffects:
                 "sd": sd.T.ravel(),
             }
         )
+
+
+def _together(shards: Sequence[LevelSet]) -> tuple[LevelSet, Any]:
+    """Return the levels of all shards, and their order."""
+    union = shards[0]
+    for names in shards[1:]:
+        union = _joined(union, names)
+    return union, _ascending(union)
 
 
 def _joined(a: LevelSet, b: LevelSet) -> LevelSet:

@@ -4,6 +4,7 @@ Stands outside the equations of ``docs/algorithm.md``; the steps are its section
 """
 
 from mixedflow.steps.check import ModelPlan, check_step, init_step
+from mixedflow.steps.infer import infer_step
 from mixedflow.steps.models import diagnose_step, fit_step, report_step
 from mixedflow.steps.rows import Condensed, Prepared, condense_step, prepare_step
 
@@ -15,6 +16,7 @@ __all__ = [
     "condense_step",
     "diagnose_step",
     "fit_step",
+    "infer_step",
     "init_step",
     "prepare_step",
     "report_step",

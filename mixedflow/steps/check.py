@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mixedflow.config import Config, DataConfig
+from mixedflow.config.inference import check_coefficients
 from mixedflow.config.plan import make_plan
 from mixedflow.config.template import template
 from mixedflow.covariance.residual_types import ResidualDesign
@@ -200,6 +201,8 @@ def check_step(
             schema = _learn(spec, source, learned, on_done)
             encoder = Encoder(spec, schema)
             engine = plan_engine(_pattern(encoder, source, on_done))
+            if model.infer is not None:
+                check_coefficients(model.infer, encoder.info.x_columns, "infer.")
         except MixedflowError as fault:
             raise type(fault)(f"{where}: models.{name}: {fault}") from None
         plans.append(

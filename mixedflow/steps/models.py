@@ -14,12 +14,13 @@ from typing import Any
 
 from mixedflow import api
 from mixedflow.config import Config, ControlConfig, DaskConfig, DataConfig, ModelConfig, config_text
+from mixedflow.config.inference import ComparisonConfig
 from mixedflow.config.plan import MONTE_CARLO
 from mixedflow.crossproducts.folder import MANIFEST, is_design, read_design
 from mixedflow.crossproducts.types import with_structure
 from mixedflow.data import check_folder, check_place
 from mixedflow.design import Encoder, check_columns
-from mixedflow.diagnostics import Comparison, compare_models, diagnose, load_diagnostics
+from mixedflow.diagnostics import Comparison, compare_by_ratio, diagnose, load_diagnostics
 from mixedflow.errors import ConfigError, StoredFileError
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.driver import TraceRow
@@ -27,6 +28,7 @@ from mixedflow.parallel import Runner, condense, map_reduce
 from mixedflow.report import ModelSection, ReportInput, write_report
 from mixedflow.results.build import FitRequest, RowSource, fit_condensed
 from mixedflow.results.fit_result import FitResult
+from mixedflow.results.inferred import Inferred, file_digest, load_inferred
 from mixedflow.results.sharded import ShardedFit
 from mixedflow.results.store import OWN_FILES
 from mixedflow.steps.opening import OnDone, runner_of, source_of
@@ -154,8 +156,23 @@ def _section(folder: Path, config: Config | None) -> ModelSection:
         name=name,
         fit=fit,
         diagnostics=load_diagnostics(diagnostics) if shown else None,
+        inference=_inference(folder, name, config),
         **_from_config(folder, name, config),
     )
+
+
+def _inference(folder: Path, name: str, config: Config | None) -> Inferred | None:
+    """Return what was asked of the fit in a folder; None where nothing is, or no longer is."""
+    place, model = folder / "inference", None if config is None else config.models.get(name)
+    if not place.is_dir() or (model is not None and model.infer is None):
+        return None
+    found = load_inferred(place)
+    if found.fit_digest != file_digest(folder / "fit" / "fit.json"):
+        raise StoredFileError(
+            f"'{place}' is of another fit than '{folder / 'fit'}'; `mixedflow infer {folder}/fit --out "
+            f"{place}` asks that one"
+        )
+    return found
 
 
 def _from_config(folder: Path, name: str, config: Config | None) -> dict[str, Any]:
@@ -177,8 +194,10 @@ def _from_config(folder: Path, name: str, config: Config | None) -> dict[str, An
 def _comparisons(sections: Sequence[ModelSection], config: Config | None) -> tuple[Comparison, ...]:
     """Compare as the configuration says; without one, all models with each other."""
     fits = {section.name: section.fit for section in sections}
-    lists = [tuple(fits)] if config is None else config.comparisons()
-    shown = [[name for name in names if name in fits] for names in lists]
-    return tuple(
-        compare_models([(name, fits[name]) for name in names]) for names in shown if len(names) > 1
-    )
+    asked = (ComparisonConfig(models=tuple(fits)),) if config is None else config.comparisons()
+    found = []
+    for one in asked:
+        shown = [(name, fits[name]) for name in one.models if name in fits]
+        if len(shown) > 1:
+            found.append(compare_by_ratio(shown, one.refit))
+    return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from bad_inputs.cases import Case, frame
@@ -52,32 +53,42 @@ INFERENCE = [
         reml=False,
     ),
     asked(
-        "Kenward-Roger of correlated residuals",
-        "residual='ar1(1 | g)', fit.infer('kenward-roger')",
+        "Kenward-Roger of autoregressive residuals without the rows",
+        "residual='ar1(1 | g)', mf.load(folder).infer('kenward-roger')",
         UnsupportedError,
         "residual='ar1(1 | g)'",
         "'satterthwaite'",
-        of=lambda fit: fit.infer("kenward-roger"),
+        of=lambda fit: replace(fit, source=None).infer("kenward-roger"),
         formula="y ~ x",
         residual="ar1(1 | g)",
     ),
     asked(
-        "Kenward-Roger of a structured G",
-        "y ~ x + cs(1 + x | g), fit.infer('kenward-roger')",
+        "Kenward-Roger of a known G",
+        "y ~ x + fixed(1 | g, [[1.0]]), fit.infer('kenward-roger')",
         UnsupportedError,
-        "'cs'",
+        "fixed",
         "'satterthwaite'",
         of=lambda fit: fit.infer("kenward-roger"),
-        formula="y ~ x + cs(1 + x | g)",
+        formula="y ~ x + fixed(1 | g, [[1.0]])",
+    ),
+    asked(
+        "between-within of slopes alone",
+        "y ~ x + (0 + x | g), fit.infer('between-within')",
+        UnsupportedError,
+        "rows by 'g'",
+        "no intercept",
+        "'satterthwaite'",
+        of=lambda fit: fit.infer("between-within"),
+        formula="y ~ x + (0 + x | g)",
     ),
     asked(
         "type of hypotheses",
-        "fit.infer().anova(type=2)",
+        "fit.infer().anova(type=4)",
         UnsupportedError,
-        "anova(type=2)",
-        "type=3",
+        "anova(type=4)",
+        "type=1, 2 and 3",
         "contrast(L)",
-        of=lambda fit: fit.infer("residual").anova(type=2),
+        of=lambda fit: fit.infer("residual").anova(type=4),
     ),
     asked(
         "contrast of another length",

@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bad_inputs.bootstrap_cases import BOOTSTRAPS
 from bad_inputs.cases import Case
 from bad_inputs.command_cases import COMMAND_LINES
 from bad_inputs.config_cases import CONFIGS
 from bad_inputs.data_cases import DATA
 from bad_inputs.file_cases import DATA_FILES
 from bad_inputs.formula_cases import FORMULAS
+from bad_inputs.group_cases import GROUPS
 from bad_inputs.inference_cases import INFERENCES
+from bad_inputs.marginal_cases import MARGINALS
 from bad_inputs.output_cases import OUTPUTS
+from bad_inputs.prediction_cases import PREDICTIONS
 from bad_inputs.residual_cases import RESIDUALS
 from bad_inputs.stored_cases import STORED_FILES
 
@@ -25,6 +29,10 @@ SECTIONS: dict[str, Sequence[Case]] = {
     **FORMULAS,
     **RESIDUALS,
     **INFERENCES,
+    **GROUPS,
+    **MARGINALS,
+    **PREDICTIONS,
+    **BOOTSTRAPS,
     **DATA_FILES,
     **DATA,
     **STORED_FILES,

@@ -14,7 +14,18 @@ from mixedflow import cli
 from mixedflow.cli import invoke
 from mixedflow.errors import DataError
 
-VERBS = ["run", "init", "check", "show", "prepare", "condense", "fit", "diagnose", "report"]
+VERBS = [
+    "run",
+    "init",
+    "check",
+    "show",
+    "prepare",
+    "condense",
+    "fit",
+    "infer",
+    "diagnose",
+    "report",
+]
 HEAVY = {"numpy", "pandas", "scipy", "pyarrow", "dask", "numba", "snakemake", "pydantic", "altair"}
 
 

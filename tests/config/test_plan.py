@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -10,11 +11,19 @@ from typing import get_args
 
 import pytest
 
-from mixedflow.config import check_config
+from mixedflow.config import check_config, inference
 from mixedflow.config.models import Solver
 from mixedflow.config.plan import commands_on_path, make_plan
 from mixedflow.errors import ConfigError, FormulaError, UnsupportedError
 from mixedflow.estimation.control import SOLVERS
+from mixedflow.inference.adjustments import Adjustment
+from mixedflow.inference.contrasts import ContrastMethod
+from mixedflow.inference.hypotheses import DfMethod
+from mixedflow.inference.robust import RobustKind
+from mixedflow.results.comparison import Refit
+from mixedflow.results.marginal_words import MeanWeights
+from mixedflow.results.profiling import IntervalMethod, Likelihood
+from mixedflow.steps.asking import ADJUSTMENTS, DDF_WORDS
 
 
 def plan_of(**changes):
@@ -198,3 +207,80 @@ def test_what_cannot_be_sharded_is_said_before_anything_runs():
         sharded_plan(group=None)
     with pytest.raises(UnsupportedError, match=r"models\.shards\.sharded: .*2 grouping factors"):
         sharded_plan("y ~ x + (1 | g) + (1 | h)")
+
+
+def test_the_words_of_the_configuration_are_those_of_the_library():
+    for words, own in (
+        (inference.Ddf, DfMethod),
+        (inference.RobustKind, RobustKind),
+        (inference.Adjustment, Adjustment),
+        (inference.MeanContrast, ContrastMethod),
+        (inference.MeanWeights, MeanWeights),
+        (inference.Likelihood, Likelihood),
+        (inference.IntervalMethod, IntervalMethod),
+        (inference.Refit, Refit),
+    ):
+        assert set(get_args(words)) == set(get_args(own))
+    assert set(DDF_WORDS) == set(get_args(DfMethod))
+    assert set(ADJUSTMENTS) == set(get_args(Adjustment))
+
+
+ASKED = {
+    "ddf": "kenward-roger",
+    "contrasts": {"a, b": {"x": 1}, "joint": [{"x": 1}, {"(Intercept)": 2}]},
+    "emmeans": [{"specs": "x", "at": {"x": [0, 1]}, "contrast": "pairwise"}],
+    "robust": "CR2",
+    "influence": "g",
+    "intervals": {"method": "profile", "parameters": ["sigma"]},
+    "random_tests": True,
+}
+
+
+def asking(asked):
+    return plan_of(models={"m": {"data": "d", "formula": "y ~ x + (1 | g)", "infer": asked}})
+
+
+def test_what_is_asked_of_a_fit_becomes_options_that_say_the_same():
+    plan = asking(ASKED)
+    given = [option.removeprefix("--") for option in shlex.split(plan.infer_options("m"))]
+    assert given.pop() == "random-tests"
+    assert [option.partition("=")[0] for option in given] == [
+        *("ddf", "level", "anova", "contrast", "contrast", "emmeans", "robust", "influence"),
+        "intervals",
+    ]
+    pairs = [option.split("=", 1) for option in given]
+    assert dict(pairs)["intervals"] == '{"method": "profile", "parameters": ["sigma"]}'
+    assert json.loads(dict(pairs)["emmeans"]) == ASKED["emmeans"][0]
+    contrasts = [text.split("=", 1) for key, text in pairs if key == "contrast"]
+    assert {name: json.loads(text) for name, text in contrasts} == ASKED["contrasts"]
+    assert plan.inferred == ["m"]
+    assert plan.infer_needs_rows("m")
+
+
+def test_a_model_of_which_nothing_is_asked_has_no_such_step():
+    plan = plan_of()
+    assert plan.inferred == []
+    assert plan.infer_options("full") == ""
+    assert not asking({}).infer_needs_rows("m")
+    assert asking({}).inferred == ["m"]
+
+
+def test_rows_are_an_input_of_the_step_that_may_need_them():
+    assert asking({"influence": "g"}).infer_needs_rows("m")
+    assert not asking({"ddf": "kenward-roger"}).infer_needs_rows("m")
+    model = {"data": "d", "formula": "y ~ x + (1 | g)", "residual": "ar1(t | g)"}
+    plan = plan_of(models={"m": {**model, "infer": {"ddf": "kenward-roger"}}})
+    assert plan.infer_needs_rows("m")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"influence": "h"}, r"models\.m\.infer\.influence: 'h' is no grouping factor"),
+        ({"emmeans": [{"specs": "a | x"}]}, r"infer\.emmeans\[1\]: 'a' is no variable"),
+        ({"emmeans": [{"specs": "x", "trend": "z"}]}, "'z' is no variable of the fixed part"),
+    ],
+)
+def test_names_that_the_formula_has_not_are_found_before_anything_runs(asked, message):
+    with pytest.raises(ConfigError, match=message):
+        asking(asked)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from mixedflow.config import check_config, config_text, load_config, parse_config, read_yaml
 from mixedflow.config.models import parse_memory
@@ -34,10 +35,15 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return content
 
 
+def compared(config) -> list[tuple[str, ...]]:
+    """Return the names of every comparison."""
+    return [comparison.models for comparison in config.comparisons()]
+
+
 def test_the_shipped_configuration_is_valid():
     config = load_config(ROOT / "config/config.yaml")
     assert list(config.models) == ["slope", "independent"]
-    assert config.comparisons() == (("slope", "independent"),)
+    assert compared(config) == [("slope", "independent")]
     assert config.data["sleepstudy"].types == {"Subject": "category"}
 
 
@@ -51,12 +57,12 @@ def test_defaults_are_those_of_the_manual():
 
 
 def test_models_of_one_data_set_are_compared_unless_told_otherwise():
-    assert check_config(GOOD).comparisons() == (("m", "n"),)
-    assert check_config(changed("compare", [["n", "m"]])).comparisons() == (("n", "m"),)
-    assert check_config(changed("compare", [])).comparisons() == ()
+    assert compared(check_config(GOOD)) == [("m", "n")]
+    assert compared(check_config(changed("compare", [["n", "m"]]))) == [("n", "m")]
+    assert compared(check_config(changed("compare", []))) == []
     content = changed("data.e", {"path": "e.csv"})
     content["models"]["n"]["data"] = "e"
-    assert check_config(content).comparisons() == ()
+    assert compared(check_config(content)) == []
 
 
 def test_a_key_without_a_value_is_a_key_left_out():
@@ -117,6 +123,48 @@ BAD = [
     ("compare", [["m", "k"]], "the comparison [m, k] names 'k', which is not a model"),
     ("compare", [["m"]], "needs at least two models"),
     ("compare", [["m", "m"]], "names a model twice"),
+    (
+        "compare",
+        [{"models": ["m", "n"], "refit": "reml"}],
+        "compare[1].refit is 'reml'; did you mean 'ml'?",
+    ),
+    ("compare", [{"refit": "ml"}], "compare[1] lacks the key 'models'"),
+    ("compare", [{"models": ["m", "k"]}], "names 'k', which is not a model"),
+    ("models.m.infer", 3, "models.m.infer is 3; it must be a mapping"),
+    ("models.m.infer.ddf", "kenwardroger", "did you mean 'kenward-roger'?"),
+    ("models.m.infer.dff", "residual", "'models.m.infer' has no key 'dff'; did you mean 'ddf'?"),
+    ("models.m.infer.level", 95, "models.m.infer.level is 95; it must be less than 1"),
+    ("models.m.infer.anova", 4, "models.m.infer.anova is 4; allowed: 3, 2, 1, 'none'"),
+    ("models.m.infer.contrasts", {"c": {"x": "a"}}, "contrasts.c[1].x is 'a'; it must be a number"),
+    ("models.m.infer.contrasts", {"c": {"x": 0}}, "'c' has weights of zero alone"),
+    ("models.m.infer.contrasts", {"c": []}, "'c' has weights of zero alone"),
+    ("models.m.infer.contrasts", {" ": {"x": 1}}, "a contrast has no name"),
+    (
+        "models.m.infer.emmeans",
+        {"specs": "x"},
+        "models.m.infer.emmeans is a mapping; it must be a list",
+    ),
+    ("models.m.infer.emmeans", [{"spec": "x"}], "did you mean 'specs'?"),
+    ("models.m.infer.emmeans", [{"specs": "x", "contrast": "pair"}], "did you mean 'pairwise'?"),
+    ("models.m.infer.emmeans", [{"specs": "x", "adjust": "holm"}], "'adjust' is for contrasts"),
+    ("models.m.infer.robust", "CR4", "allowed: 'CR0', 'CR1', 'CR2', 'CR3'"),
+    ("models.m.infer.intervals", {"method": "boot"}, "allowed: 'profile', 'wald'"),
+    ("models.m.infer.random_tests", "yes", "it must be true or false"),
+    (
+        "models.m",
+        {**GOOD["models"]["m"], "reml": False, "infer": {"ddf": "kenward-roger"}},
+        "models.m: infer.ddf is 'kenward-roger', which is for REML, and 'reml' is false",
+    ),
+    (
+        "models.m",
+        {**GOOD["models"]["m"], "sharded": True, "infer": {}},
+        "models.m: infer.ddf is 'satterthwaite', which needs the sums of the groups",
+    ),
+    (
+        "models.m",
+        {**GOOD["models"]["m"], "sharded": True, "infer": {"ddf": "residual", "robust": "CR2"}},
+        "models.m: infer.robust needs the sums of the groups",
+    ),
     ("output", 5, "output is 5; it must be text"),
     ("dask.kind", "slurm", "dask.kind is 'slurm'; allowed: 'synchronous', 'threads'"),
     ("dask.workers", 0, "dask.workers is 0; it must be at least 1"),
@@ -210,3 +258,39 @@ def test_the_text_of_a_configuration_reads_back_and_leaves_dask_out():
 @pytest.mark.parametrize(("text", "size"), [("2 GB", 2 * 10**9), ("1.5MiB", 1572864), ("7 b", 7)])
 def test_amounts_of_memory(text, size):
     assert parse_memory(text) == size
+
+
+ASKED: dict[str, Any] = {
+    "ddf": "residual",
+    "contrasts": {"c": {"x": 1}, "joint": [{"x": 1}, {"(Intercept)": 1}]},
+    "emmeans": [{"specs": "x", "at": {"x": [0, 1]}}, {"specs": ["x", "z"]}],
+    "intervals": {"method": "wald"},
+}
+
+
+def test_what_is_asked_of_a_fit_is_shown_as_it_was_written():
+    content = changed("models.m.infer", ASKED)
+    content["compare"] = [["m", "n"], {"models": ["n", "m"], "refit": "ml"}]
+    config = check_config(content)
+    assert yaml.safe_load(config_text(config)) == content
+    assert check_config(yaml.safe_load(config_text(config))) == config
+    assert [comparison.refit for comparison in config.comparisons()] == [None, "ml"]
+
+
+def test_the_solver_that_estimates_gives_no_degrees_of_freedom():
+    content = changed("control.solver", "pcg")
+    check_config(content)
+    content["models"]["m"]["infer"] = {}
+    with pytest.raises(ConfigError, match=r"models\.m\.infer\.ddf is 'satterthwaite'"):
+        check_config(content)
+    content["models"]["m"]["infer"] = {"ddf": "asymptotic"}
+    check_config(content)
+
+
+def test_a_sharded_model_is_not_fitted_again_for_a_comparison():
+    content = changed("compare", [{"models": ["m", "n"], "refit": "ml"}])
+    content["models"]["n"]["sharded"] = True
+    with pytest.raises(ConfigError, match="'n' is sharded"):
+        check_config(content)
+    content["models"]["n"]["reml"] = False
+    check_config(content)

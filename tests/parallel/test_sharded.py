@@ -66,7 +66,7 @@ def same_fit(whole: Any, parts: Any) -> None:
     assert list(whole.varcorr["term1"]) == list(parts.varcorr["term1"])
     for name in ("nobs", "df_model", "singular", "converged", "n_levels", "messages"):
         assert getattr(whole, name) == getattr(parts, name)
-    for name in ("ranef", "ranef_se"):
+    for name in ("ranef", "ranef_se", "pev", "reliability"):
         one, other = getattr(whole, name)["g"], getattr(parts, name)["g"]
         pd.testing.assert_index_equal(one.index, other.index)
         assert list(one.columns) == list(other.columns)

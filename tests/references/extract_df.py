@@ -1,9 +1,10 @@
 """Take the reference figures of degrees of freedom and tests out of the full collection.
 
 Called by ``extract_references.py``; writes ``df.json``: by entry of ``lme4.json`` and
-``residual.json`` and by method ("satterthwaite", "kenward-roger") df and p of every coefficient,
-Kenward and Roger's standard errors, and the type III table. From lmerTest, pbkrtest and mmrm, copied
-as they are; those of the unbalanced sets are read out of R's listing.
+``residual.json`` and by method ("satterthwaite", "kenward-roger", "between-within", "residual") df and
+p of every coefficient, Kenward and Roger's standard errors, and the type III table. From lmerTest,
+pbkrtest, mmrm and nlme (whose rule is between-within), copied as they are; those of the unbalanced
+sets are read out of R's listing.
 """
 
 from __future__ import annotations
@@ -13,13 +14,24 @@ import re
 NAMES = {"Satterthwaite": "satterthwaite", "Kenward-Roger": "kenward-roger"}
 NUMBER = r"([-+.\de]+)"
 
+NESTED = (
+    "nlme_orthodont_int", "nlme_orthodont_varident", "nlme_orthodont_int_varident_ml",
+    "nlme_ovary_int", "nlme_ovary_int_ar1", "nlme_ovary_int_ar1_ml", "nlme_bodyweight_corexp",
+    "nlme_sleepstudy_ar1", "nlme_oats_nested",
+)  # fmt: skip
+"""Fits of nlme's lme whose groups are nested."""
+
+SAME_FIT = {"mmrm_us_sat": {"between-within": "mmrm_us_bw", "residual": "mmrm_us_resid"}}
+"""Entries of one fit with other degrees of freedom."""
+
 
 def df_entries(
     everything: dict[str, dict], models: list[str], residual: list[str], listing: str
 ) -> list[dict]:
     """Return the entries of ``df.json``."""
     out = [_from_lmertest(everything[name]) for name in models]
-    out += [_from_mmrm(everything[name]) for name in residual if name.startswith("mmrm_")]
+    out += [_from_mmrm(everything, name) for name in residual if name.startswith("mmrm_")]
+    out += [_from_nlme(everything[name]) for name in [*models, *residual] if name in NESTED]
     return [entry for entry in out if len(entry) > 1] + _from_listing(listing)
 
 
@@ -42,9 +54,22 @@ def _figures(row: dict, prefix: str) -> dict:
     return kept | ({"se": row["kr_se"]} if prefix == "kr" else {})
 
 
-def _from_mmrm(entry: dict) -> dict:
-    coef = {f["name"]: {"df": f["df"], "p": f["p"]} for f in entry["fixed"]}
-    return {"id": entry["id"], "satterthwaite": {"coef": coef, "anova": []}}
+def _from_mmrm(everything: dict[str, dict], name: str) -> dict:
+    found = {"satterthwaite": name, **SAME_FIT.get(name, {})}
+    return {"id": name} | {
+        method: {"coef": _plain(everything[other]), "anova": []} for method, other in found.items()
+    }
+
+
+def _from_nlme(entry: dict) -> dict:
+    return {"id": entry["id"], "between-within": {"coef": _plain(entry, "nlme_"), "anova": []}}
+
+
+def _plain(entry: dict, prefix: str = "") -> dict[str, dict]:
+    """Return df, and p where standard errors are those of vcov: not robust, not nlme's by ML."""
+    other = entry.get("vcov_method") == "Empirical" or (prefix and entry["method"] == "ML")
+    kept = ("df",) if other else ("df", "p")
+    return {f["name"]: {key: f[prefix + key] for key in kept} for f in entry["fixed"]}
 
 
 def _from_listing(text: str) -> list[dict]:

@@ -4,7 +4,8 @@
 
 FOLDER holds ``oracle.json`` and ``lme4_quick.json`` (figures made with R, see
 ``make_references.R``), ``unbalanced_lme4.txt`` and ``data/*.csv``. Written here: ``lme4.json``,
-``residual.json`` (see ``extract_residual.py``), ``df.json`` (see ``extract_df.py``), and in
+``residual.json`` (see ``extract_residual.py``), ``df.json`` (see ``extract_df.py``),
+``kenward_roger.json`` (see ``extract_kr.py``), and in
 ``data/`` the data sets that they, ``made_here.json`` and ``made_residual.json`` need, those over
 300 kB compressed.
 Figures are copied as they are; added to each entry is what mixedflow has to be told to fit the same
@@ -24,6 +25,7 @@ import sys
 from pathlib import Path
 
 from extract_df import df_entries
+from extract_kr import kenward_roger_entries
 from extract_residual import residual_entries
 
 HERE = Path(__file__).parent
@@ -315,6 +317,8 @@ def main(source: Path) -> None:
     (HERE / "residual.json").write_text(compact(residual) + "\n")
     found = df_entries(everything, list(MODELS), [e["id"] for e in residual], listing)
     (HERE / "df.json").write_text(compact(found) + "\n")
+    adjusted = kenward_roger_entries(everything)
+    (HERE / "kenward_roger.json").write_text(compact(adjusted) + "\n")
     print(f"{len(entries)} + {len(residual)} entries, {len(names)} data sets")
 
 

@@ -14,12 +14,14 @@ EVERYTHING = {
     "Preparing the data set sleepstudy",
     "Fitting the model slope",
     "Fitting the model independent",
+    "Testing the model slope",
     "Diagnosing the model slope",
     "Diagnosing the model independent",
     "Writing the report results/report.html",
 }
 OF_SLOPE = {
     "Fitting the model slope",
+    "Testing the model slope",
     "Diagnosing the model slope",
     "Writing the report results/report.html",
 }
@@ -41,13 +43,15 @@ def test_it_ends_in_a_report(finished_once):
     page = (place / "results/report.html").read_text(encoding="utf-8")
     assert "Correlated intercept and slope" in page
     assert "Reaction times under sleep restriction" in page
+    assert "Satterthwaite" in page
+    assert "Likelihood-ratio tests" in page
     assert loglik(place, "slope") == pytest.approx(-871.8141, abs=1e-4)
     assert loglik(place, "independent") == pytest.approx(-871.8346, abs=1e-3)
 
 
 def test_every_step_leaves_a_log_and_a_benchmark(finished_once):
     results = finished_once[0] / "results"
-    for step in ("prepare", "condense", "fit", "diagnose", "report"):
+    for step in ("prepare", "condense", "fit", "infer", "diagnose", "report"):
         assert list((results / "logs" / step).glob("*.log"))
         assert list((results / "benchmarks" / step).glob("*.tsv"))
 
@@ -69,6 +73,12 @@ CHANGES = [
         "    formula: Reaction ~ Days + (Days | Subject)\n    reml: false",
         OF_SLOPE,
     ),
+    (
+        "what is asked of a fit",
+        "{Days: 7}",
+        "{Days: 1}",
+        {"Testing the model slope", max(OF_SLOPE)},
+    ),
     ("where the work runs", "compare:", "dask: {workers: 1, memory: 1 GB}\ncompare:", set()),
     ("how terms divide the columns", "(Days | Subject)", "(1 + Days | Subject)", OF_SLOPE),
 ]
@@ -83,7 +93,7 @@ def test_a_change_reruns_what_depends_on_it(finished, what, old, new, jobs):
 
 
 def test_another_design_condenses_that_design_only(finished):
-    edit(finished / "config/config.yaml", "Days + (Days | Subject)", "1 + (1 | Subject)")
+    edit(finished / "config/config.yaml", "Days + (Days | Subject)", "Days + (1 | Subject)")
     jobs = snakemake("--dry-run", cwd=finished).jobs
     assert len(condensing(jobs)) == 1
     assert jobs - condensing(jobs) == OF_SLOPE
@@ -137,6 +147,8 @@ def test_snakemake_makes_its_own_report(finished):
         ("formula: Reaction ~ Days + (Days |", "formla: Reaction ~ Days + (Days |", "'formula'"),
         ("(Days || Subject)", "(Days || Subject", "models.independent.formula"),
         ("[slope, independent]", "[slope, dependent]", "did you mean 'independent'?"),
+        ("    infer:\n", "    infer:\n      ddf: satterthwait\n", "did you mean 'satterthwaite'?"),
+        ("    infer:\n", "    reml: false\n    infer:\n      ddf: kenward-roger\n", "infer.ddf"),
     ],
 )
 def test_a_wrong_configuration_stops_before_any_job(tmp_path, old, new, message):

@@ -62,6 +62,19 @@ def fit_options(wildcards):
     return PLAN.fit_options(wildcards.model)
 
 
+def infer_options(wildcards):
+    return PLAN.infer_options(wildcards.model)
+
+
+def rows_to_infer(wildcards):
+    needed = PLAN.infer_needs_rows(wildcards.model)
+    return prepared_of_model(wildcards) if needed else []
+
+
+def infer_rows(wildcards, input):
+    return [f"--data={os.path.dirname(rows)}" for rows in [input.rows] if rows]
+
+
 # Where the work runs changes no result and is not tracked either.
 def dask_options(wildcards, threads, resources):
     return PLAN.dask_options(threads, resources.mem_mb)

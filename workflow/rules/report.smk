@@ -10,6 +10,10 @@ rule report:
             f"{RESULTS}/models/{{model}}/diagnostics/summary.json",
             model=PLAN.diagnosed,
         ),
+        inferences=expand(
+            f"{RESULTS}/models/{{model}}/inference/infer.json",
+            model=PLAN.inferred,
+        ),
     output:
         page=report(REPORT, caption="../report/report.rst", category="Report"),
     log:
