@@ -6,7 +6,6 @@ Stands at "Sweeps" in ``docs/algorithm.md``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,13 @@ from mixedflow.results.tabulating import pd
 from mixedflow.sweeps.chunk import ChunkTask
 from mixedflow.sweeps.model import STAND_IN, SweepModel
 from mixedflow.sweeps.standin import StandInSource
-from mixedflow.sweeps.traits import ColumnTraits, MatrixTraits, TraitRows, chosen_traits, open_matrix
+from mixedflow.sweeps.traits import (
+    ColumnTraits,
+    MatrixTraits,
+    TraitRows,
+    chosen_traits,
+    open_matrix,
+)
 
 CHUNK_BYTES = 1 << 28
 """Memory that one chunk of responses may take."""

@@ -66,9 +66,7 @@ class ChunkTask:
                 columns = self._rows(m, index)
                 own = V if columns.kept.all() else np.ascontiguousarray(V[:, columns.kept])
                 totals[m].add(own, columns)
-        return [
-            _fitted(self.models[m], totals[m], names, self.source, self.traits) for m in fast
-        ]
+        return [_fitted(self.models[m], totals[m], names, self.source, self.traits) for m in fast]
 
     def _rows(self, m: int, index: int) -> RowColumns:
         known = self._columns.get((m, index))

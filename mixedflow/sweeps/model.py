@@ -58,7 +58,7 @@ class SweepModel:
 
     @cached_property
     def unit(self) -> Float:
-        """c with 1 = X c over the kept columns; zeros where X does not span the constant."""
+        """C with 1 = X c over the kept columns; zeros where X does not span the constant."""
         info, part = self.encoder.info, self.sums.keyed[ONLY_KEY]
         kept = self.system.kept
         if info.intercept is not None:

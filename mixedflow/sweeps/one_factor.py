@@ -215,7 +215,9 @@ def _started(task: _Task, unit: Float) -> _State:
     theta, value, look = best
     usable = np.isfinite(value) & (look.square > VANISHING * task.responses.yty)
     stopped = np.zeros(T, dtype=bool)
-    return _State(theta, value, look, usable, stopped, np.full(T, np.inf), np.zeros(T, dtype=np.int64))
+    return _State(
+        theta, value, look, usable, stopped, np.full(T, np.inf), np.zeros(T, dtype=np.int64)
+    )
 
 
 def _merged(old: Look, new: Look, where: NDArray[np.bool_]) -> Look:
@@ -389,7 +391,11 @@ def _upright(
 ) -> tuple[Float, Float, Float]:
     """Return the parameters with pivots that are not negative: columns of Lambda turned round."""
     sign = np.ones_like(theta)
-    pivot = {int(c): int(p) for r, c, p in zip(entries.rows, entries.cols, entries.places, strict=True) if r == c}
+    pivot = {
+        int(c): int(p)
+        for r, c, p in zip(entries.rows, entries.cols, entries.places, strict=True)
+        if r == c
+    }
     for column, place in zip(entries.cols, entries.places, strict=True):
         sign[:, place] = np.where(theta[:, pivot[int(column)]] < 0, -1.0, 1.0)
     whole = np.concatenate([sign, np.ones((len(sign), 1))], axis=1)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mixedflow.covariance.registry import get_structure
 from mixedflow.design.types import Float, Int
 from mixedflow.equations.system import ModelSystem
 from mixedflow.inference.hypotheses import t_below
@@ -147,9 +146,10 @@ def satterthwaite_df(fits: OneFactorFits) -> Float:
     bad |= ~(np.linalg.eigvalsh(unit)[:, 0] > 0)
     unit[bad] = np.eye(k + 1)
     A = np.linalg.inv(unit) / (size[:, :, None] * size[:, None, :])
-    slopes = np.concatenate(
-        [fits.sigma2[:, None, None] * fits.slopes, fits.spread[:, None, :]], axis=1
-    ) * free[:, :, None]
+    slopes = (
+        np.concatenate([fits.sigma2[:, None, None] * fits.slopes, fits.spread[:, None, :]], axis=1)
+        * free[:, :, None]
+    )
     variance = fits.sigma2[:, None] * fits.spread
     below = np.einsum("tip,tij,tjp->tp", slopes, A, slopes)
     df: Float = 2.0 * variance**2 / below

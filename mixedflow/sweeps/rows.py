@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mixedflow.design.coded import contrast_matrix
 from mixedflow.design.arrow import PartitionPlace
+from mixedflow.design.coded import contrast_matrix
 from mixedflow.design.encode import Encoder
 from mixedflow.design.types import DesignBlock, Float, Int
 from mixedflow.equations.system import ModelSystem

@@ -74,9 +74,7 @@ class Totals:
         from mixedflow.sweeps.total_kernels import add_designs, add_responses
 
         add_designs(here, *args, self.n_obs, self.logs, self.ZtZ, self.ZtX, self.XtX)
-        add_responses(
-            V, *args, columns.base, self.shift, self.scale, self.Xty, self.Zty, self.yty
-        )
+        add_responses(V, *args, columns.base, self.shift, self.scale, self.Xty, self.Zty, self.yty)
 
     def sums(self) -> tuple[Designs, Responses]:
         """Return the sums."""
@@ -114,9 +112,7 @@ class Totals:
         self.which = which.astype(np.int64)
 
 
-def _add_with_numpy(
-    total: Totals, V: Float, here: NDArray[np.bool_], columns: RowColumns
-) -> None:
+def _add_with_numpy(total: Totals, V: Float, here: NDArray[np.bool_], columns: RowColumns) -> None:
     """Add a partition by NumPy: the twin of the compiled passes."""
     X, Z, codes, w = columns.X, columns.Z, columns.codes, columns.weights
     Y = (V + columns.base - total.shift[:, None]) / total.scale[:, None]

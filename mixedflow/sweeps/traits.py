@@ -95,7 +95,9 @@ def open_matrix(path: Path) -> Float:
     try:
         matrix: Float = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise SourceError(f"'{path}' is no .npy file of numbers that can be read: {error}") from None
+        raise SourceError(
+            f"'{path}' is no .npy file of numbers that can be read: {error}"
+        ) from None
     if matrix.ndim != 2 or matrix.dtype.kind not in "fiub":
         raise DataError(
             f"'{path}' must hold a matrix of numbers, rows by responses; found {matrix.dtype} of "
