@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mixedflow.results.comparison import compare
     from mixedflow.results.fit_result import FitResult
     from mixedflow.results.pooling import pool
+    from mixedflow.results.variance_testing import variance_test
     from mixedflow.sums import condense, learn_schema, load_crossproducts, merge_schemas
 
 __all__ = [
@@ -34,12 +35,14 @@ __all__ = [
     "load_crossproducts",
     "merge_schemas",
     "pool",
+    "variance_test",
 ]
 
 _HOME = {
     "fit": "mixedflow.api",
     "load": "mixedflow.api",
     "compare": "mixedflow.results.comparison",
+    "variance_test": "mixedflow.results.variance_testing",
     "pool": "mixedflow.results.pooling",
     "condense": "mixedflow.sums",
     "learn_schema": "mixedflow.sums",

@@ -13,6 +13,7 @@ import numpy as np
 import oracle
 import pandas as pd
 import pyarrow as pa
+from scipy import stats
 
 from mixedflow.design.types import DesignBlock, DesignInfo, FactorDesign, Pilots
 from mixedflow.estimation.certificate import Certificate
@@ -80,11 +81,20 @@ class FakeFit:
 
     @property
     def coef_table(self) -> pd.DataFrame:
-        se = np.sqrt(np.diag(self.vcov))
-        return pd.DataFrame(
-            {"estimate": self.fixef, "se": se, "statistic": self.fixef / se},
-            index=self.fixef.index,
-        )
+        beta, se = self.fixef, np.sqrt(np.diag(self.vcov))
+        t = stats.t(self.nobs - len(beta))
+        columns = {
+            "estimate": beta,
+            "se": se,
+            "df": float(self.nobs - len(beta)),
+            "statistic": beta / se,
+            "p": 2.0 * t.sf(np.abs(beta / se)),
+            "lower": beta - t.ppf(0.975) * se,
+            "upper": beta + t.ppf(0.975) * se,
+        }
+        table = pd.DataFrame(columns, index=beta.index)
+        table.attrs = {"ddf": "satterthwaite", "level": 0.95, "note": ""}
+        return table
 
 
 def varcorr_table(label: str, columns: list[str], G: np.ndarray, sigma2: float) -> pd.DataFrame:

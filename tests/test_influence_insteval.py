@@ -72,7 +72,7 @@ def test_refits_are_fits_of_the_other_rows(factor):
     fit, levels = fitted(), chosen(factor)
     found = fit.influence(factor, levels, refit=True)
     near = fit.influence(factor, levels)
-    for level in levels[:3]:
+    for level in levels[:2]:
         alone = mf.fit(FORMULA, data()[data()[factor] != level])
         change = (fit.fixef - alone.fixef).to_numpy()
         cook = change @ np.linalg.solve(fit.vcov, change) / 2

@@ -45,6 +45,10 @@ Adjustment = Literal[
 Refit = Literal["ml"]
 
 
+TABLE_COLUMNS = ("contrast", "estimate", "se", "df", "statistic", "p", "lower", "upper", "note")
+"""Columns of a table of means beside its variables."""
+
+
 def _as_names(value: Any) -> Any:
     """Read one name as a list with one."""
     return (value,) if isinstance(value, str) else as_tuple(value)
@@ -340,6 +344,11 @@ def check_variables(settings: InferConfig, variables: Sequence[str], where: str)
                 raise ConfigError(
                     f"{where}emmeans[{place}]: '{name}' is no variable of the fixed part"
                     f"{did_you_mean(name, variables)}; they are {listing(variables) or 'none'}"
+                )
+            if name in TABLE_COLUMNS:
+                raise ConfigError(
+                    f"{where}emmeans[{place}]: '{name}' is a column of the table of means by itself;"
+                    " give the variable another name in the data"
                 )
 
 

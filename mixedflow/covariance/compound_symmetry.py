@@ -23,8 +23,6 @@ START = 0.2
 class Exchangeable(Correlation):
     """C = (1 - rho) I + rho J."""
 
-    linear = True
-
     def n_params(self, m: int) -> int:
         """Return 1; 0 for a single position."""
         return min(m - 1, 1)
@@ -74,6 +72,7 @@ class CompoundSymmetry(CorrelatedColumns):
     formula = "G = s^2 [(1 - rho) I + rho J]"
     heterogeneous = False
     closed_form = True
+    linear = True
     correlation = Exchangeable()
 
 
@@ -94,6 +93,7 @@ class CompoundSymmetricResidual(CorrelatedResidual):
     name = "cs"
     title = "compound symmetry"
     bases = ("sizes", "pairs")
+    linear = True
     correlation = Exchangeable()
     nested_in = ("csh", "toep", "us")
 

@@ -28,11 +28,9 @@ class Correlation(ABC):
     Attributes
     ----------
     stacked : whether ``matrix`` takes psi of shape (..., n) and returns (..., m, m)
-    linear : whether C is linear in the correlations that :meth:`pairs` names
     """
 
     stacked: ClassVar[bool] = False
-    linear: ClassVar[bool] = False
 
     @abstractmethod
     def n_params(self, m: int) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixedflow.covariance.correlation import Float
+from mixedflow.errors import UnsupportedError
 
 _STEP = 1e-4
 """Half the distance, relative to the move, of two slopes that show a second derivative."""
@@ -45,6 +46,15 @@ def variances_and_correlations(n_variances: int, pairs: NDArray[np.int64]) -> Co
         np.concatenate([at, pairs[:, 0]]),
         np.concatenate([at, pairs[:, 1]]),
         np.repeat([False, True], [n_variances, len(pairs)]),
+    )
+
+
+def no_coordinates(structure: str) -> UnsupportedError:
+    """Return what is said where second derivatives are asked for that have no coordinates."""
+    return UnsupportedError(
+        "ddf='kenward-roger' needs the coordinates in which second derivatives are meant, and the "
+        f"structure '{structure}' states none; offered are ddf='kenward-roger-linear', which leaves "
+        "them out, and 'satterthwaite'"
     )
 
 

@@ -82,9 +82,9 @@ class ResidualStructure(ABC):
         """
         return np.zeros((size, size)) if self.linear else None
 
-    def gap_bend(self, psi: float) -> float:
+    def gap_bend(self, psi: float) -> float | None:  # noqa: ARG002 - structures differ
         """Return (d2x/dpsi2) / (dx/dpsi), x the coordinate of books; of structures on gaps."""
-        raise NotImplementedError(f"{self.name} is not a structure on gaps")
+        return None
 
     def common_correlation(self, psi: Float, largest: int) -> tuple[float, Float]:
         """Return the correlation rho of any two rows and drho/dpsi; of structures on sizes."""
@@ -141,7 +141,7 @@ class CorrelatedResidual(ResidualStructure):
 
     def natural_second(self, psi: Float, size: int, moves: Float) -> Float | None:
         """Return it in variances and correlations; zero where R is linear in its entries."""
-        if self.linear or (self.correlation.linear and not self.heterogeneous):
+        if self.linear:
             return np.zeros((size, size))
         pairs = self.correlation.pairs(size)
         if pairs is None:

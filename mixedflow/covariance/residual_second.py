@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixedflow.covariance.correlation import Float
+from mixedflow.covariance.natural import no_coordinates
 from mixedflow.covariance.registry import get_residual
 from mixedflow.covariance.residual_base import ResidualStructure
 from mixedflow.covariance.residual_parts import (
@@ -23,7 +24,6 @@ from mixedflow.covariance.residual_parts import (
     taken,
 )
 from mixedflow.covariance.residual_weights import ResidualPlan, stratum_places
-from mixedflow.errors import UnsupportedError
 
 _STEP = 1e-5
 """Half the distance of two slopes that show a second derivative."""
@@ -106,11 +106,7 @@ def _pairs(part: PairPart, psi: Float, moves: Float, share: float) -> Float:
 def _natural(structure: ResidualStructure, psi: Float, m: int, moves: Float) -> Float:
     found = structure.natural_second(psi, m, moves)
     if found is None:
-        raise UnsupportedError(
-            f"ddf='kenward-roger' needs the coordinates in which a structure's second derivatives are "
-            f"meant, and '{structure.name}' states none; offered are ddf='kenward-roger-linear', which "
-            "leaves them out, and 'satterthwaite'"
-        )
+        raise no_coordinates(structure.name)
     return found
 
 
@@ -148,5 +144,7 @@ def _gaps(
         up, down = (part.weights(psi + s * _STEP).df[0] for s in (1.0, -1.0))
         second = (up - down) / (2.0 * _STEP)
         bend = structure.gap_bend(float(psi[0]))
+        if bend is None:
+            raise no_coordinates(structure.name)
         out += share * (2.0 * both * df + squared * (second - bend * df))
     return out, squared * (1.0 - 2.0 * share)

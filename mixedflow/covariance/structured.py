@@ -103,7 +103,7 @@ class CorrelatedColumns(CovarianceStructure):
 
     def natural_second(self, theta: Float, dim: int, moves: Float) -> Float | None:
         """Return it in variances and correlations; zero where G is linear in its entries."""
-        if self.linear or (self.correlation.linear and not self.heterogeneous):
+        if self.linear:
             return np.zeros((dim, dim))
         pairs = self.correlation.pairs(dim)
         if pairs is None:

@@ -24,8 +24,6 @@ START = 0.3
 class Stationary(Correlation):
     """C_ab = r_|a - b|."""
 
-    linear = True
-
     def n_params(self, m: int) -> int:
         """Return m - 1."""
         return m - 1
@@ -90,6 +88,7 @@ class Toeplitz(CorrelatedColumns):
 
     name = "toep"
     title = "Toeplitz: a correlation for every distance, one variance"
+    linear = True
     formula = "G_ab = s^2 r_|a-b|"
     heterogeneous = False
     correlation = Stationary()
@@ -111,6 +110,7 @@ class ToeplitzResidual(CorrelatedResidual):
 
     name = "toep"
     title = "Toeplitz"
+    linear = True
     correlation = Stationary()
     nested_in = ("toeph", "us")
 

@@ -6,6 +6,7 @@ those with degrees of freedom belong to the inference room.
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
@@ -17,14 +18,14 @@ Z = float(ndtri(0.5 + LEVEL / 2))
 
 def wald_table(fit: FitResult) -> pd.DataFrame:
     """Return estimate, se, lower, upper and statistic of every fixed effect."""
-    table = fit.coef_table
-    estimate, se = table["estimate"].astype(float), table["se"].astype(float)
+    estimate = fit.fixef.astype(float)
+    se = pd.Series(np.sqrt(np.diag(fit.vcov.to_numpy(dtype=float))), index=estimate.index)
     return pd.DataFrame(
         {
             "estimate": estimate,
             "se": se,
             "lower": estimate - Z * se,
             "upper": estimate + Z * se,
-            "statistic": table["statistic"].astype(float),
+            "statistic": estimate / se.where(se > 0),
         }
     )

@@ -86,6 +86,22 @@ def whitened(
     return Whitened(at.params, root, sizes, np.where(free, 0.0, 1.0))
 
 
+def coordinate_spread(
+    problem: Problem,
+    params: VarianceParameters,
+    information: ObservedInformation,
+    natural: Natural,
+) -> float:
+    """Return the standard error of a parameter's coordinate by the delta method."""
+    sizes = parameter_sizes(problem.evaluate(params))
+
+    def read(point: Float) -> float:
+        return natural.scale.there(_inside(natural, params.with_vector(point)))
+
+    slopes = np.where(information.free, _slopes(read, params.vector(), sizes), 0.0)
+    return float(np.sqrt(max(float(slopes @ information.covariance @ slopes), 0.0)))
+
+
 def direction(system: ModelSystem, natural: Natural, at: Whitened) -> HeldDirection | None:
     """Return how to hold a parameter that is affine in x, itself or by its coordinate; else None.
 

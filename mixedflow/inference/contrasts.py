@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from mixedflow.design.types import Float
+from mixedflow.errors import UnsupportedError
 from mixedflow.inference.adjustments import Adjustment
 
 ContrastMethod = Literal["pairwise", "trt.vs.ctrl", "consecutive", "eff", "poly", "identity"]
@@ -26,6 +27,9 @@ DEFAULT_ADJUST: dict[str, Adjustment] = {
 }
 
 DEGREES = ("linear", "quadratic", "cubic", "quartic", "degree 5", "degree 6")
+MAX_NUMBERS = 1 << 25
+"""Weights that all pairs may have together."""
+
 ROUNDED = 0.05
 """Distance from whole numbers that polynomial weights may have before they are rounded."""
 
@@ -50,8 +54,18 @@ def contrast_weights(
         up to degree 6 in whole numbers; ``"identity"``, the means themselves
     labels : of the means
     reference : place of the control
+
+    Raises
+    ------
+    UnsupportedError
+        for all pairs of too many means.
     """
     k = len(labels)
+    if method == "pairwise" and k * k * (k - 1) // 2 > MAX_NUMBERS:
+        raise UnsupportedError(
+            f"all pairs of {k:,} means are {k * (k - 1) // 2:,} contrasts; offered are "
+            "contrast('trt.vs.ctrl') and 'eff', and at={...} for some of the levels"
+        )
     unit: Float = np.eye(k)
     if method == "pairwise":
         found = [(i, j) for i in range(k) for j in range(i + 1, k)]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mixedflow.covariance.base import CovarianceStructure
+from mixedflow.covariance.natural import no_coordinates
 from mixedflow.crossproducts.levels import LevelStore
 from mixedflow.design.types import Float
 from mixedflow.equations.system import ModelSystem
@@ -160,9 +162,7 @@ def _second_products(
         change = np.column_stack([np.eye(len(at)), c])
         moves = np.zeros((len(theta[term]), len(at)))
         moves[own] = symmetric_root(change @ W[np.ix_([*at, -1], [*at, -1])] @ change.T)
-        second = structure.natural_second(theta[term], dim, moves)
-        if second is None:
-            raise UnsupportedError(no_coordinates(structure.name))
+        second = natural_second(structure, theta[term], dim, moves, own)
         f = system.terms[term].factor
         where = dict(zip(system.factors[f].terms, system.factors[f].slices, strict=True))[term]
         E = np.zeros((system.factors[f].dim,) * 2)
@@ -171,13 +171,37 @@ def _second_products(
     return out
 
 
-def no_coordinates(structure: str) -> str:
-    """Return what is said where second derivatives are asked for that have no coordinates."""
-    return (
-        "ddf='kenward-roger' needs the coordinates in which second derivatives are meant, and the "
-        f"structure '{structure}' states none; offered are ddf='kenward-roger-linear', which leaves "
-        "them out, and 'satterthwaite'"
-    )
+def natural_second(
+    structure: CovarianceStructure,
+    theta: Float,
+    dim: int,
+    moves: Float,
+    free: NDArray[np.bool_],
+) -> Float:
+    """Return sum W_ij d2G/dx_i dx_j, (q, q); see :mod:`mixedflow.covariance.natural`.
+
+    Raises
+    ------
+    UnsupportedError
+        where the structure states no natural coordinates, or stands where they end.
+    """
+    if structure.linear:
+        return np.zeros((dim, dim))
+    check_inside(structure.name, inside=bool(free.all()) and not structure.singular(theta, dim))
+    second = structure.natural_second(theta, dim, moves)
+    if second is None:
+        raise no_coordinates(structure.name)
+    return second
+
+
+def check_inside(structure: str, *, inside: bool) -> None:
+    """Raise where parameters stand at a bound: variances and correlations have no slope there."""
+    if not inside:
+        raise UnsupportedError(
+            f"ddf='kenward-roger' takes second derivatives in variances and correlations, and "
+            f"'{structure}' stands on its boundary here; offered are ddf='kenward-roger-linear', which "
+            "leaves them out, and 'satterthwaite'"
+        )
 
 
 def _entries(structure: str, size: int) -> list[Float]:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixedflow.covariance.base import CovarianceStructure
+from mixedflow.covariance.registry import get_residual
 from mixedflow.covariance.residual_second import SecondWeights, second_weights
 from mixedflow.design.types import Float
 from mixedflow.equations.system import ModelSystem
@@ -33,7 +34,11 @@ from mixedflow.estimation.residual import ResidualProblem
 from mixedflow.inference.crossed_products import DENSE_LIMIT
 from mixedflow.inference.denominators import VarianceUncertainty
 from mixedflow.inference.dense_products import random_part, times_factors
-from mixedflow.inference.kenward_roger import AdjustedCovariance, no_coordinates
+from mixedflow.inference.kenward_roger import (
+    AdjustedCovariance,
+    check_inside,
+    natural_second,
+)
 from mixedflow.linalg.triangular import symmetric_root
 
 FromRows = Callable[[Float, VarianceParameters, tuple[Float, ...]], Float]
@@ -110,6 +115,7 @@ class _Work:
         self, problem: ResidualProblem, at: AnyEvaluation, moves: Float, share: float
     ) -> None:
         self.problem, self.at, self.moves, self.share = problem, at, moves, share
+        self.free = problem.bounds(at.params) == 0
         params, plan = at.params, problem.residual.plan
         self.own = moves[params.psi_places.start :]
         weights = plan.weights(params.psi)
@@ -150,6 +156,9 @@ class _Work:
         """Return the part of sum_k X'V^-1 dV V^-1 dV V^-1X - share R that is one product for all k."""
         params, precision = self.at.params, self.at.precision
         plan = self.problem.residual.plan
+        if self.share and not get_residual(plan.design.structure).linear:
+            inside = bool(self.free[params.psi_places].all())
+            check_inside(plan.design.structure, inside=inside)
         found: SecondWeights = second_weights(plan, params.psi, self.own, self.share)
         sums = _sums(self.problem.residual.weighted(precision * found.weights))
         out = sums.adjusted(self.coefficients)[0]
@@ -172,10 +181,8 @@ class _Work:
         """Return E of every factor: sum W_ij d2G/dx_i dx_j."""
         changes, start = [], 0
         for structure, theta, dim in self._terms():
-            second = structure.natural_second(theta, dim, self.moves[start : start + len(theta)])
-            if second is None:
-                raise UnsupportedError(no_coordinates(structure.name))
-            changes.append(second)
+            own = slice(start, start + len(theta))
+            changes.append(natural_second(structure, theta, dim, self.moves[own], self.free[own]))
             start += len(theta)
         return self._placed(changes)
 

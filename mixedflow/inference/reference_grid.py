@@ -28,6 +28,8 @@ MAX_NUMBERS = 1 << 26
 STEP = 1e-3
 """Step of a slope, a share of the covariate's range."""
 
+POINTS = (-2.0, -1.0, 0.0, 1.0, 2.0)
+
 Values = Sequence[Any]
 
 
@@ -126,16 +128,22 @@ class GridMaker:
     def slopes(self, values: Mapping[str, Values], name: str) -> ReferenceGrid:
         """Return the derivatives of the rows by a covariate; offsets count as no effect.
 
-        By central differences at one and two steps, (-f(2h) + 8 f(h) - 8 f(-h) + f(-2h)) / 12 h,
-        exact up to fourth powers.
+        By the polynomial through five points, exact up to fourth powers; they are about the value, or
+        beside it where a spline would end.
         """
         low, high = self.schema.ranges.get(name, (0.0, 0.0))
-        h = STEP * (high - low or max(1.0, float(np.abs(np.asarray(values[name])).max())))
-        total: Float | float = 0.0
-        for k, weight in ((-2, 1.0), (-1, -8.0), (1, 8.0), (2, -1.0)):
-            moved = {**values, name: [float(v) + k * h for v in values[name]]}
-            total = total + weight * self.grid(moved).rows
-        rows = np.asarray(total) / (12.0 * h)
+        own = np.asarray(values[name], dtype=float)
+        h = STEP * (high - low or max(1.0, float(np.abs(own).max())))
+        inside = (low <= own) & (own <= high)
+        centre = np.where(inside, np.clip(own, low + 2.0 * h, high - 2.0 * h), own)
+        weights = _slope_weights((own - centre) / h) / h
+        sizes = [len(of_one) for of_one in values.values()]
+        place = np.unravel_index(np.arange(prod(sizes)), sizes, order="F")[list(values).index(name)]
+        parts = [
+            weights[place, k, None] * self.grid({**values, name: (centre + step * h).tolist()}).rows
+            for k, step in enumerate(POINTS)
+        ]
+        rows: Float = np.sum(parts, axis=0)
         return ReferenceGrid(values, rows, np.zeros(len(rows)))
 
     def _levels(self, name: str, at: Mapping[str, Any]) -> Values:
@@ -183,8 +191,11 @@ class GridMaker:
         """Return X and the offset."""
         try:
             X = rows.matrix(columns)
-        except ValueError as error:
-            raise DataError(f"the grid cannot be computed: {error}") from None
+        except ValueError:
+            raise DataError(
+                "a spline of the fixed part does not reach all values of the grid; at={...} takes others, "
+                "and extrapolation='extend' in the formula lets it go on"
+            ) from None
         offset = np.zeros(rows.n)
         for expression in self.spec.parsed.offsets:
             offset = offset + rows.numeric(expression)
@@ -208,6 +219,13 @@ def _crossed(values: Mapping[str, Values]) -> pa.Table:
             for (name, of_one), code in zip(values.items(), codes, strict=True)
         }
     )
+
+
+def _slope_weights(at: Float) -> Float:
+    """Return weights of f at the points whose sum is f' at a place, (m, 5), in units of a step."""
+    powers = np.vander(POINTS, increasing=True).T
+    slopes = np.array([k * at ** max(k - 1, 0) for k in range(len(POINTS))])
+    return np.asarray(np.linalg.solve(powers, slopes).T)
 
 
 def _plain(values: Any) -> list[Any]:

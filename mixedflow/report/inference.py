@@ -51,32 +51,41 @@ class InferenceView:
         return [figure for part in self.parts for figure in part.figures]
 
 
-def inference_view(key: str, found: Inferred | None) -> InferenceView | None:
-    """Return the section, None where nothing was asked; coefficients stand with the estimates."""
+def inference_view(key: str, found: Inferred | None, response: str) -> InferenceView | None:
+    """Return the section, None where nothing was asked; coefficients stand with the estimates.
+
+    Parameters
+    ----------
+    key : opens the identifiers of the charts
+    found : what was answered
+    response : title of an axis of means, the response with its unit
+    """
     if found is None:
         return None
     kept = [one for one in found.tables if one.kind != "coefficients" or one.note]
-    parts = [_part(f"{key}-{one.key}", one, found.level) for one in kept]
+    parts = [_part(f"{key}-{one.key}", one, found.level, response) for one in kept]
     return InferenceView(found.statement, tuple(parts))
 
 
-def _part(key: str, one: InferredTable, level: float) -> InferencePart:
+def _part(key: str, one: InferredTable, level: float, response: str) -> InferencePart:
     if one.note or one.table.empty:
         return InferencePart(one.title, None, one.note, ())
     if one.kind == "influence":
         return InferencePart(one.title, influence_table(one), "", (influence_figure(key, one),))
     table = None if one.kind == "profiles" else inferred_table(one, level)
-    return InferencePart(one.title, table, "", tuple(_figures(key, one, level)))
+    return InferencePart(one.title, table, "", tuple(_figures(key, one, level, response)))
 
 
-def _figures(key: str, one: InferredTable, level: float) -> Iterator[ChartFigure]:
+def _figures(key: str, one: InferredTable, level: float, response: str) -> Iterator[ChartFigure]:
     figure = None
     if one.kind == "contrasts":
         by = one.details.get("by", ())
         figure = forest_figure(key, f"{one.title}: intervals", one.table, level, by)
     if one.kind == "emmeans":
         names = [*one.details["specs"], *one.details["by"]]
-        figure = means_figure(key, one.title, one.table, names, level)
+        trend = one.details.get("trend")
+        what = f"Slope of {trend}" if trend else response
+        figure = means_figure(key, one.title, one.table, names, level, what)
     if figure is not None:
         yield figure
     if one.kind == "profiles":

@@ -73,8 +73,9 @@ def forest_figure(
     )
     height = max(90, LINE_HEIGHT * len(names))
     chart = alt.layer(rule_at_zero("x"), bars, dots).properties(width="container", height=height)
-    many = "One estimate" if len(names) == 1 else f"{len(names)} estimates"
-    text = f"{many} with {percent} intervals; the dashed line is zero."
+    single, n = f"One estimate with its {percent} interval", len(names)
+    many = single if n == 1 else f"{n} estimates with {percent} intervals"
+    text = f"{many}; the dashed line is zero."
     return ChartFigure(key, title, text, chart_spec(chart, text))
 
 
@@ -91,7 +92,12 @@ def _labels(frame: pd.DataFrame, columns: Sequence[str]) -> list[str]:
 
 
 def means_figure(
-    key: str, title: str, frame: pd.DataFrame, names: Sequence[str], level: float
+    key: str,
+    title: str,
+    frame: pd.DataFrame,
+    names: Sequence[str],
+    level: float,
+    y_title: str = "Estimate",
 ) -> ChartFigure | None:
     """Return means with their intervals, by the first variable; the others by colour.
 
@@ -101,6 +107,7 @@ def means_figure(
     frame : the variables, estimate, lower, upper
     names : of the variables; None is drawn for one mean alone
     level : of the intervals
+    y_title : what the means are of
     """
     frame = _known(frame)
     if not names or not 0 < len(frame) <= MAX_NAMED:
@@ -120,7 +127,9 @@ def means_figure(
             tip("upper", f"Upper {percent}", ".5~g"),
         ]
     )
-    chart = _means(base, ", ".join(others), line=line).properties(width="container", height=280)
+    chart = _means(base, y_title, ", ".join(others), line=line).properties(
+        width="container", height=280
+    )
     text = f"{len(frame)} means with {percent} intervals by {', '.join(names)}."
     return ChartFigure(key, title, text, chart_spec(chart, text))
 
@@ -133,14 +142,14 @@ def _by_level(data: alt.InlineData, title: str, *, line: bool) -> Drawing:
     return alt.Chart(data).encode(x=alt.X("x", type="nominal", sort=None, title=title, axis=axis))
 
 
-def _means(base: Drawing, group: str, *, line: bool) -> Drawing:
+def _means(base: Drawing, y_title: str, group: str, *, line: bool) -> Drawing:
     """Return dots and bars, side by side where they share a name, on a line where it is an amount."""
     colour: dict[str, Any] = {"color": alt.value(BLUE)}
     if group:
         colour = {"color": alt.Color("group", type="nominal", sort=None, title=group)}
         if not line:
             colour["xOffset"] = alt.XOffset("group", type="nominal", sort=None)
-    y = alt.Y(**amount("lower", "Estimate"))
+    y = alt.Y(**amount("lower", y_title))
     bars = base.mark_rule(strokeWidth=2, opacity=0.7).encode(y=y, y2="upper", **colour)
     dots = base.mark_point(filled=True, size=60, opacity=1).encode(
         y=alt.Y("estimate", type="quantitative"), **colour

@@ -16,6 +16,7 @@ from mixedflow.report.tables import Cell, Table, coefficient_unit, number, numbe
 from mixedflow.results.inferred import Inferred, InferredTable
 
 SMALLEST_P = 0.001
+DFBETAS = "dfbetas_"
 MOST_INFLUENTIAL = 10
 """Levels that the table of influence shows."""
 
@@ -114,20 +115,21 @@ def influence_table(one: InferredTable) -> Table:
     most = one.table.nlargest(MOST_INFLUENTIAL, "cook")
     shown = InferredTable(one.key, one.kind, one.title, one.method, most)
     table = inferred_table(shown, 0.0)
-    head = tuple(title.replace("dfbetas_", "DFBETAS ", 1) for title in table.head)
     left = len(one.table) - len(most)
     note = (
         f"{one.method} By Cook's distance; {left:,} more in the table's file."
         if left
         else one.method
     )
-    return Table(table.caption, head, table.rows, note)
+    return Table(table.caption, table.head, table.rows, note)
 
 
 def _shown(
     name: str, level: float, *, whole_df: bool = False
 ) -> tuple[str, Callable[[list[Any]], Cells]]:
     title, cells = _COLUMNS.get(name, (name, _any))
+    if name.startswith(DFBETAS):
+        title, cells = f"DFBETAS {name.removeprefix(DFBETAS)}", _each(_statistic)
     if name in ("lower", "upper"):
         title = f"{title} {100 * level:g} %"
     return title, _counts if whole_df and name == "df" else cells
@@ -136,7 +138,7 @@ def _shown(
 def _any(values: list[Any]) -> Cells:
     """Return cells of a column that has no form of its own: text, or numbers."""
     plain = all(isinstance(value, int | float) for value in values)
-    return [number(float(value)) for value in values] if plain else _texts(values)
+    return [number(float(value), f"{value:g}") for value in values] if plain else _texts(values)
 
 
 def _there(value: Any) -> bool:

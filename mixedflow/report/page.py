@@ -142,7 +142,7 @@ def _model_view(key: str, model: ModelSection) -> dict[str, Any]:
     residual = _residual_figures(chart, model.diagnostics, with_unit(f"Fitted {response}", unit))
     blups = _random_figures(chart, model.diagnostics, units, unit)
     correlation = tables.fixed_correlation_table(fit)
-    inference = inference_view(chart, model.inference)
+    inference = inference_view(chart, model.inference, with_unit(response, unit))
     return {
         "key": key,
         "title": model.title or model.name,

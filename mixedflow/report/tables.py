@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mixedflow.diagnostics import Check, Comparison, Diagnostics, wald_table
+from mixedflow.diagnostics import Check, Comparison, Diagnostics
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.summary import (
     correlation_of,
@@ -66,23 +66,32 @@ def count(value: int) -> Cell:
 
 
 def fixed_table(fit: FitResult, units: Mapping[str, str], response_unit: str) -> Table:
-    """Return estimates, standard errors and Wald intervals of the fixed effects."""
-    table = wald_table(fit)
+    """Return estimates, standard errors, tests and intervals of the fixed effects."""
+    from mixedflow.report.inference_tables import df_value, p_value
+
+    table = fit.coef_table
     names = [str(name) for name in table.index]
     columns = [numbers(table[c].tolist()) for c in ("estimate", "se", "lower", "upper")]
-    statistic = [number(v, f"{v:.3f}") for v in table["statistic"].tolist()]
-    head = ["Coefficient", "Estimate", "Std. error", "Lower 95 %", "Upper 95 %", "t value"]
-    rows: list[tuple[Cell, ...]] = []
-    for i, name in enumerate(names):
-        cells = [Cell(name), *(column[i] for column in columns), statistic[i]]
-        rows.append(tuple(cells))
+    columns.append([number(v, f"{v:.3f}") for v in table["statistic"].tolist()])
+    asymptotic = table.attrs["ddf"] == "asymptotic"
+    head = ["Coefficient", "Estimate", "Std. error", "Lower 95 %", "Upper 95 %"]
+    head += ["z value", "p"] if asymptotic else ["t value", "df", "p"]
+    if not asymptotic:
+        columns.append([df_value(v) for v in table["df"].tolist()])
+    columns.append([p_value(v) for v in table["p"].tolist()])
+    rows: list[tuple[Cell, ...]] = [
+        (Cell(name), *(column[i] for column in columns)) for i, name in enumerate(names)
+    ]
     if response_unit:
         head.insert(1, "Unit")
         rows = [
             (row[0], Cell(coefficient_unit(name, units, response_unit)), *row[1:])
             for name, row in zip(names, rows, strict=True)
         ]
-    note = "Intervals: estimate ± 1.96 standard errors (Wald, normal distribution)."
+    note = "Tests and intervals by t with Satterthwaite's degrees of freedom."
+    if asymptotic:
+        why = table.attrs["note"]
+        note = "Tests and intervals by the normal distribution" + (f": {why}." if why else ".")
     return Table("Fixed effects", tuple(head), tuple(rows), note)
 
 

@@ -36,9 +36,8 @@ from mixedflow.results.bootstrap_plans import (
     RowPlan,
     replicates,
 )
-from mixedflow.results.comparison import check_exact, check_sums
 from mixedflow.results.replicate import Replicate, names_of, replicate_of, values_of
-from mixedflow.results.simulating import check_count, row_blocks
+from mixedflow.results.simulating import check_count, check_whole, row_blocks
 from mixedflow.results.tabulating import pd
 
 if TYPE_CHECKING:
@@ -76,8 +75,12 @@ def bootstrap(
             f"kind={request.kind!r} is not known{did_you_mean(str(request.kind), get_args(BootstrapKind))}"
             f"; allowed are {listing(get_args(BootstrapKind))}"
         )
-    check_exact(fit)
-    check_sums(fit, "bootstrapped")
+    check_whole(fit, "bootstrapped")
+    if fit.monte_carlo is not None:
+        raise UnsupportedError(
+            "a bootstrap fits the model again for every draw, by exact evaluations that the solver 'pcg' "
+            "does not make; use a solver that factorises: solver='auto', 'sparse', 'schur' or 'dense'"
+        )
     own = recorded(replicate_of(fit), request.statistic)
     plan = _group_plan(fit, request) if request.kind == "group" else _parametric_plan(fit, request)
     if workers is None:
@@ -116,10 +119,7 @@ class Draws:
 
     def __call__(self, numbers: Sequence[int]) -> list[dict[str, float | bool]]:
         """Return the numbers of every draw; none of one that could not be fitted."""
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(limits=1):
-            found = replicates(self.plan, numbers)
+        found = replicates(self.plan, numbers)
         return [{} if one is None else recorded(one, self.statistic) for one in found]
 
 
@@ -133,8 +133,10 @@ def _everywhere(
         sent = client.scatter(make, broadcast=True, hash=False)
         done = client.gather(client.map(_apply, parts, make=sent, pure=False))
     else:
+        from threadpoolctl import threadpool_limits
+
         workers = workers if runner is None else runner.workers
-        with ThreadPoolExecutor(workers) as pool:
+        with threadpool_limits(limits=1), ThreadPoolExecutor(workers) as pool:
             done = list(pool.map(make, parts)) if workers > 1 else [make(part) for part in parts]
     return [row for part in done for row in part]
 

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from mixedflow.crossproducts.types import ONLY_KEY
-from mixedflow.errors import ConfigError, DataError, UnsupportedError
+from mixedflow.errors import ConfigError, DataError, FitError, UnsupportedError
 from mixedflow.inference.ratio import (
     aicc,
     chi2_p,
@@ -58,8 +58,8 @@ def compare(
     -------
     DataFrame
         ``npar``, ``logLik``, ``AIC``, ``AICc``, ``BIC``, ``deviance`` (-2 log-likelihood), ``chisq``,
-        ``df``, ``p``; ``p_mixture`` where exactly one variance is tested at zero, by the 50:50
-        mixture of chi2_(df-1) and chi2_df; ``note``
+        ``df``, ``p``; ``p_mixture`` where variances are tested at zero, by a mixture of chi2: 50:50 of
+        chi2_(df-1) and chi2_df for one, :func:`mixedflow.variance_test`'s for several; ``note``
 
     Raises
     ------
@@ -77,8 +77,8 @@ def compare(
     chosen = [by_ml(fit) if refit == "ml" else fit for fit in fits]
     for fit in chosen:
         check_exact(fit)
-        _check_rows(chosen[0], fit)
-    _check_likelihoods(chosen)
+        check_rows(chosen[0], fit)
+    check_likelihoods(chosen)
     labels = [_label(fit) for fit in fits] if names is None else list(names)
     order = sorted(range(len(chosen)), key=lambda k: chosen[k].df_model)
     ordered = [chosen[k] for k in order]
@@ -115,8 +115,10 @@ def check_sums(fit: FitResult, what: str) -> None:
         )
 
 
-def ratio_row(small: FitResult, large: FitResult) -> dict[str, float | int | str]:
-    """Return chisq, df, p, p_mixture and note of the larger model against the smaller."""
+def ratio_row(
+    small: FitResult, large: FitResult, *, mixture: bool = True
+) -> dict[str, float | int | str]:
+    """Return chisq, df, p, p_mixture (if it is wanted) and note of the larger model."""
     df = large.df_model - small.df_model
     gain = small.deviance - large.deviance
     statistic = max(gain, 0.0)
@@ -124,15 +126,37 @@ def ratio_row(small: FitResult, large: FitResult) -> dict[str, float | int | str
     alike = same_residuals(small.spec, large.spec)
     fixed = _fixed(small) == _fixed(large)
     zeros = extra_variances(*parts)
-    mixed = df > 0 and alike and fixed and zeros == 1
+    p_mixture = np.nan
+    if mixture and df > 0 and alike and fixed and zeros:
+        p_mixture = (
+            one_variance_p(statistic, df) if zeros == 1 else _several(small, large, statistic)
+        )
     known = _fixed(small) <= _fixed(large) and nested(*parts) and alike
     return {
         "chisq": statistic,
         "df": df,
         "p": chi2_p(statistic, df) if df > 0 else np.nan,
-        "p_mixture": one_variance_p(statistic, df) if mixed else np.nan,
-        "note": _note(small, large, gain=gain, known=known, zeros=0 if mixed else zeros),
+        "p_mixture": p_mixture,
+        "note": _note(
+            small,
+            large,
+            gain=gain,
+            known=known,
+            zeros=zeros if mixture and np.isnan(p_mixture) else 0,
+        ),
     }
+
+
+def _several(small: FitResult, large: FitResult, statistic: float) -> float:
+    """Return p of several variances tested at zero; NaN where their weights are not to be had."""
+    from mixedflow.inference.mixture import mixture_p
+    from mixedflow.results.variance_testing import null_mixture
+
+    try:
+        weights, free, _ = null_mixture(small, large)
+    except (UnsupportedError, FitError, np.linalg.LinAlgError):
+        return np.nan
+    return mixture_p(statistic, weights, free)
 
 
 def _note(
@@ -193,7 +217,7 @@ def check_exact(fit: FitResult) -> None:
         )
 
 
-def _check_likelihoods(fits: Sequence[FitResult]) -> None:
+def check_likelihoods(fits: Sequence[FitResult]) -> None:
     """Raise where the likelihoods are of different things."""
     if len({fit.reml for fit in fits}) > 1:
         raise UnsupportedError(
@@ -210,7 +234,7 @@ def _check_likelihoods(fits: Sequence[FitResult]) -> None:
             )
 
 
-def _check_rows(first: FitResult, fit: FitResult) -> None:
+def check_rows(first: FitResult, fit: FitResult) -> None:
     """Raise where two fits are of different rows or responses."""
     a, b = first.spec.parsed.response.text, fit.spec.parsed.response.text
     if a != b:

@@ -50,8 +50,8 @@ def drop_random(fit: FitResult) -> pd.DataFrame:
     -------
     DataFrame
         a row for what is dropped, the first for the fit itself: ``npar``, ``logLik``, ``AIC``,
-        ``chisq``, ``df``, ``p``, ``p_mixture`` (50:50 of chi2_(df-1) and chi2_df, where one variance
-        is tested at zero), ``note``
+        ``chisq``, ``df``, ``p``, ``p_mixture`` (by the mixture of chi2 for variances tested at zero),
+        ``note``
     """
     check_exact(fit)
     check_sums(fit, "taken terms from")
@@ -95,7 +95,7 @@ def _contained(product: Term, products: tuple[Term, ...]) -> bool:
 
 def _row(fit: FitResult, smaller: Smaller) -> dict[str, float | int | str]:
     try:
-        found = _fit(fit, smaller.formula)
+        found = fit_smaller(fit, smaller.formula)
     except FormulaError as error:
         return {
             **dict.fromkeys(("npar", "logLik", "AIC", "chisq", "df", "p", "p_mixture"), np.nan),
@@ -104,7 +104,7 @@ def _row(fit: FitResult, smaller: Smaller) -> dict[str, float | int | str]:
     return {**_size(found), **ratio_row(found, fit)}
 
 
-def _fit(fit: FitResult, formula: str) -> FitResult:
+def fit_smaller(fit: FitResult, formula: str) -> FitResult:
     """Return the smaller model, fitted as the larger one was."""
     whole = Condensed(fit.spec, fit.schema, fit.crossproducts)
     part = whole.submodel(formula, fit.spec.residual)

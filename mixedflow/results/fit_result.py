@@ -34,7 +34,6 @@ from mixedflow.estimation.fit import (
 from mixedflow.estimation.probed import MonteCarloError
 from mixedflow.estimation.problem import Problem
 from mixedflow.inference.components import variance_components
-from mixedflow.inference.fixed import coefficient_table
 from mixedflow.inference.predict import effects_by_term, linear_predictor, random_predictor
 from mixedflow.results.chosen import chosen_levels
 from mixedflow.results.questions import Questions
@@ -170,13 +169,6 @@ class FitResult(Questions):
         """Covariance of the fixed effects, (X'V^-1X)^-1."""
         names = self.coefficient_names
         return pd.DataFrame(self.estimates.vcov, index=names, columns=names)
-
-    @cached_property
-    def coef_table(self) -> pd.DataFrame:
-        """Fixed effects with standard errors and statistics."""
-        table = coefficient_table(self.estimates.beta, self.estimates.vcov)
-        columns = {"estimate": table.estimate, "se": table.se, "statistic": table.statistic}
-        return pd.DataFrame(columns, index=self.coefficient_names)
 
     @cached_property
     def varcorr(self) -> pd.DataFrame:

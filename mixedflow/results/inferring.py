@@ -28,20 +28,23 @@ class Inference(MarginalInference):
 
     Attributes
     ----------
-    ddf : "satterthwaite", "kenward-roger", "between-within", "residual" or "asymptotic"
+    ddf : "satterthwaite", "kenward-roger", "kenward-roger-linear", "between-within",
+        "residual" or "asymptotic"
     level : of the confidence intervals
+    covariance : of the coefficients: "model", or the robust "CR0", "CR1", "CR2", "CR3"
     coef_table : estimate, se, df, statistic, p, lower, upper of every coefficient
     """
 
     ddf: DfMethod
     level: float
+    covariance: str
     coef_table: pd.DataFrame
     _fit: FitResult
     _tests: FixedTests
 
     @property
     def vcov(self) -> pd.DataFrame:
-        """Covariance of the fixed effects; Kenward and Roger's adjusted one under their method."""
+        """Covariance of the fixed effects: the robust one, or Kenward and Roger's, where asked for."""
         names = self._fit.coefficient_names
         return pd.DataFrame(self._tests.vcov, index=names, columns=names)
 
@@ -82,7 +85,8 @@ class Inference(MarginalInference):
 
     def __repr__(self) -> str:
         """Return one line."""
-        return f"<Inference of {self._fit.spec.formula!r}: {self.ddf}, {100 * self.level:g} %>"
+        words = self.ddf if self.covariance == "model" else f"{self.covariance}, {self.ddf}"
+        return f"<Inference of {self._fit.spec.formula!r}: {words}, {100 * self.level:g} %>"
 
 
 class Inferring:
@@ -95,9 +99,10 @@ class Inferring:
 
         Parameters
         ----------
-        ddf : degrees of freedom: "satterthwaite"; "kenward-roger" for REML fits whose G is us, diag
-            or id, with the adjusted covariance; "between-within", by the level of nested groups that
-            a column varies at; "residual", n - p; "asymptotic", the normal distribution
+        ddf : degrees of freedom: "satterthwaite"; "kenward-roger" for REML fits, with the adjusted
+            covariance, and "kenward-roger-linear" without second derivatives; "between-within", by
+            the level of nested groups that a column varies at; "residual", n - p; "asymptotic", the
+            normal distribution
         level : of the confidence intervals, between 0 and 1
         vcov : "model", (X'V^-1X)^-1; or one that holds whatever the covariance of a group's rows:
             "CR0", "CR1" (times G / (G - 1)), bias-reduced "CR2", "CR3" (jackknife), for independent
@@ -119,7 +124,7 @@ def _inference(fit: FitResult, ddf: str, level: float, vcov: str) -> Inference:
         tests = robust_tests(fit, method, vcov)
     names = fit.coefficient_names
     table = _row_table(tests, np.eye(len(names)), level, names)
-    return Inference(method, level, table, fit, tests)
+    return Inference(method, level, vcov, table, fit, tests)
 
 
 def _row_table(tests: FixedTests, L: Float, level: float, names: list[str]) -> pd.DataFrame:

@@ -47,18 +47,18 @@ class Jackknife:
 
     @property
     def vcov(self) -> pd.DataFrame:
-        """(G - 1) / G sum_g (t_g - mean)(t_g - mean)' over the replicates that are known."""
-        known = self.replicates.dropna()
-        centred = (known - known.mean()).to_numpy()
-        names = self.replicates.columns
-        found = (len(known) - 1.0) / len(known) * (centred.T @ centred)
-        return pd.DataFrame(found, index=names, columns=names)
+        """(G - 1) / G sum_g (t_g - mean)(t_g - mean)', over the G replicates that are known of a pair."""
+        known = self.replicates.notna().to_numpy(dtype=float)
+        count = known.T @ known
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = (count - 1.0) ** 2 / count
+        found: pd.DataFrame = self.replicates.cov() * scale
+        return found
 
     @property
     def table(self) -> pd.DataFrame:
         """Estimate, ``bias`` (G - 1)(mean of the replicates - estimate), and ``se``."""
-        known = self.replicates.dropna()
-        bias = (len(known) - 1.0) * (known.mean() - self.estimate)
+        bias = (self.replicates.count() - 1.0) * (self.replicates.mean() - self.estimate)
         se = np.sqrt(np.diag(self.vcov.to_numpy()))
         return pd.DataFrame({"estimate": self.estimate, "bias": bias, "se": se})
 
@@ -131,13 +131,13 @@ def refitted(fit: FitResult, sums: CrossProducts) -> Estimates:
 
 
 def named(fit: FitResult, found: Estimates) -> pd.Series:
-    """Return coefficients, SDs and correlations by name; NaN for coefficients that are not there."""
-    names, values = list(fit.coefficient_names), np.full(len(fit.estimates.kept), np.nan)
-    at = {int(column): k for k, column in enumerate(fit.estimates.kept)}
-    for column, value in zip(found.kept.tolist(), found.beta, strict=True):
-        if column in at:
-            values[at[column]] = value
-    out = dict(zip(names, values, strict=True))
+    """Return coefficients, SDs and correlations by name.
+
+    Coefficients are NaN where columns are aliased that the fit kept: the others then mean something else.
+    """
+    same = np.array_equal(found.kept, fit.estimates.kept)
+    beta = found.beta if same else np.full(len(fit.estimates.kept), np.nan)
+    out = dict(zip(fit.coefficient_names, beta, strict=True))
     info = fit.crossproducts.info
     rows = variance_components(info, fit.encoder.terms, found.G, found.sigma2, found.params.psi)
     for row in rows:
@@ -161,17 +161,19 @@ def changes(fit: FitResult, whole: pd.Series, left: Estimates) -> dict[str, floa
     found = named(fit, left)
     change = (whole - found).to_numpy()[:p]
     components = [name for name in whole.index if name not in names]
-    same = np.array_equal(left.kept, fit.estimates.kept)
-    Phi = fit.estimates.vcov
-    vcov = left.vcov if same else np.full_like(Phi, np.nan)
-    ratio = np.linalg.solve(Phi, vcov)
     with np.errstate(divide="ignore", invalid="ignore"):
         moved = (found / whole - 1.0)[components]
-    return {
-        "cook": float(change @ np.linalg.solve(Phi, change)) / p,
-        "mdffits": float(change @ np.linalg.solve(vcov, change)) / p,
-        "covratio": float(np.linalg.det(ratio)),
-        "covtrace": float(np.trace(ratio)) - p,
-        **dict(zip([f"dfbetas_{n}" for n in names], change / np.sqrt(np.diag(vcov)), strict=True)),
-        **{f"rvc_{name}": float(value) for name, value in moved.items()},
-    }
+    out = {f"rvc_{name}": float(value) for name, value in moved.items()}
+    measures = ("cook", "mdffits", "covratio", "covtrace", *(f"dfbetas_{n}" for n in names))
+    if not np.isfinite(change).all():
+        return {**dict.fromkeys(measures, np.nan), **out}
+    Phi, vcov = fit.estimates.vcov, left.vcov
+    ratio = np.linalg.solve(Phi, vcov)
+    values = (
+        change @ np.linalg.solve(Phi, change) / p,
+        change @ np.linalg.solve(vcov, change) / p,
+        np.linalg.det(ratio),
+        np.trace(ratio) - p,
+        *(change / np.sqrt(np.diag(vcov))),
+    )
+    return {**{n: float(v) for n, v in zip(measures, values, strict=True)}, **out}

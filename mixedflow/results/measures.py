@@ -15,8 +15,10 @@ from mixedflow.inference.shares import VarianceShares, fixed_variance, random_va
 from mixedflow.results.tabulating import pd
 
 if TYPE_CHECKING:
+    from mixedflow.results.conditional import IccMethod
     from mixedflow.results.fit_result import FitResult
     from mixedflow.results.profiling import IntervalMethod, Likelihood
+    from mixedflow.results.variance_testing import TestMethod
 
 
 class Measures:
@@ -59,6 +61,57 @@ class Measures:
         labels = [term.label for term in fit.encoder.terms]
         values = [one / whole for one in shares.random]
         return pd.Series(values, index=pd.Index(labels, name="group", dtype=object), name="icc")
+
+    def icc_table(self, level: float = 0.95, method: IccMethod = "delta") -> pd.DataFrame:
+        """Return :attr:`icc` with intervals, ``total`` of all terms where there are several.
+
+        Parameters
+        ----------
+        level : of confidence
+        method : ``"delta"``, logit(icc) +- z se, the standard error from the observed information of
+            the variances; ``"profile"``, of the likelihood that the fit is by, from 0 where a
+            variance is estimated as zero
+
+        Returns
+        -------
+        DataFrame
+            ``estimate``, ``se`` (of the delta method), ``lower``, ``upper``, ``note``, by term
+        """
+        from mixedflow.results.conditional import icc_table
+
+        return icc_table(cast("FitResult", self), level, method)
+
+    @property
+    def caic(self) -> pd.Series:
+        """Conditional AIC: -2 log f(y | u) + 2 df, of predictions for these groups.
+
+        ``df`` is Greven and Kneib's (2010) tr(dy-hat/dy), variances estimated, and one for every
+        parameter of R (sigma among them); ``rho`` the trace of the hat matrix; ``caic_known`` Vaida
+        and Blanchard's (2005), with rho in place of tr(dy-hat/dy); ``loglik`` is log f(y | u).
+        """
+        from mixedflow.results.conditional import conditional_aic
+
+        return conditional_aic(cast("FitResult", self))
+
+    def variance_test(
+        self, terms: str | Sequence[str] | None = None, *, method: TestMethod = "mixture"
+    ) -> pd.DataFrame:
+        """Return the tests that variances are zero, each smaller model on these sums.
+
+        Parameters
+        ----------
+        terms : what is dropped, as the index of :meth:`drop_random` has it; each by default
+        method : ``"mixture"`` of chi2 distributions, or ``"exact"``; see
+            :func:`mixedflow.variance_test`, which also tests several terms at once
+
+        Returns
+        -------
+        DataFrame
+            ``statistic``, ``df``, ``p``, ``p_chi2``, ``weights``, ``method``, ``note``
+        """
+        from mixedflow.results.variance_testing import variance_tests
+
+        return variance_tests(cast("FitResult", self), terms, method)
 
     def confint(
         self,
@@ -123,8 +176,8 @@ class Measures:
     def drop_random(self) -> pd.DataFrame:
         """Return the likelihood-ratio tests of the random terms, each smaller model on these sums.
 
-        Of ``(1 + x | g)`` the slope is dropped, with its covariance; ``(1 | g)`` as a whole. Where one
-        variance is tested at zero, ``p_mixture`` is the 50:50 mixture of chi2_(df-1) and chi2_df.
+        Of ``(1 + x | g)`` the slope is dropped, with its covariance; ``(1 | g)`` as a whole. ``p_mixture``
+        is by the mixture of chi2 that variances tested at zero have; see :meth:`variance_test`.
 
         Returns
         -------

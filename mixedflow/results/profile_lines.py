@@ -171,8 +171,8 @@ class NaturalLines:
         """Return the line of a parameter."""
         estimate = natural.read(self.fit.estimates.params)
         deviance, there, back = self._deviance(natural), *natural.scale
-        if not natural.correlation and estimate == 0.0:
-            step = FIRST * self.fit.sigma
+        if natural.ends[0] == 0.0 and estimate == 0.0:
+            step = FIRST if natural.correlation else FIRST * self.fit.sigma
             from_zero = Search(0.0, step, 0.0)
             return Line(natural.name, 0.0, lambda: from_zero, deviance, lambda v: max(v, 0.0))
 
@@ -185,14 +185,14 @@ class NaturalLines:
 
     def _deviance(self, natural: Natural) -> Callable[[float], float]:
         """Return the deviance with a parameter held at a value."""
-        least = self.fit.deviance
-        held = direction(self.problem.system, natural, self.at)
+        least, lowest = self.fit.deviance, natural.ends[0]
+        share = natural.correlation and natural.read(self.fit.estimates.params) == lowest
+        held = None if share else direction(self.problem.system, natural, self.at)
         if held is not None:
             profile = VarianceProfile(self.problem, self.at.params, held)
             return lambda value: profile(value, natural.name)
         general, there = NaturalProfile(self.problem, self.at, natural, least), natural.scale.there
-        from_zero = not natural.correlation
-        return lambda v: least if from_zero and v <= 0 else general(there(v), natural.name)
+        return lambda v: least if lowest == 0.0 and v <= 0 else general(there(v), natural.name)
 
 
 def _inside(natural: Natural) -> tuple[float, float]:

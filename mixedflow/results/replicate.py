@@ -16,6 +16,7 @@ from mixedflow.errors import DataError
 from mixedflow.estimation.fit import fixed_effects, term_covariances
 from mixedflow.inference.components import VarianceComponent, variance_components
 from mixedflow.inference.redrawn import Refitted
+from mixedflow.inference.residual import strata_of
 from mixedflow.results.tabulating import pd
 
 if TYPE_CHECKING:
@@ -71,6 +72,14 @@ class Replicate:
     def sigma(self) -> float:
         """Residual standard deviation of a row of weight 1."""
         return float(np.sqrt(self.sigma2))
+
+    @property
+    def R(self) -> tuple[Float, ...]:
+        """Covariance of residuals of weight 1, a matrix a stratum over its positions, (1, 1) without."""
+        design = self.names.info.residual
+        if design is None:
+            return (np.array([[self.sigma2]]),)
+        return tuple(one.R for one in strata_of(design, self.psi, self.sigma2))
 
     @property
     def varcorr(self) -> pd.DataFrame:

@@ -18,13 +18,13 @@ from mixedflow.crossproducts.types import CrossProducts, KeyedSums
 from mixedflow.design.moments import moments_of
 from mixedflow.design.pilots import shift_and_scale
 from mixedflow.design.types import DesignBlock, Float
-from mixedflow.errors import ConfigError, DataError, did_you_mean, listing
+from mixedflow.errors import ConfigError, DataError, UnsupportedError, did_you_mean, listing
 from mixedflow.inference.counted import counted_normals
 from mixedflow.inference.decorrelate import ResidualPlaces, correlated, row_sds
 from mixedflow.inference.predict import linear_predictor, random_predictor
 from mixedflow.results.build import FitRequest, RowSource, fit_condensed
-from mixedflow.results.comparison import check_sums
 from mixedflow.results.fit_result import FitResult
+from mixedflow.results.sharded import ShardedFit
 from mixedflow.results.tabulating import pd
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def row_blocks(fit: FitResult, what: str) -> Iterator[RowBlock]:
     UnsupportedError
         for a sharded fit.
     """
-    check_sums(fit, what)
+    check_whole(fit, what)
     source = fit.source
     if source is None:
         raise DataError(
@@ -117,6 +117,15 @@ def row_blocks(fit: FitResult, what: str) -> Iterator[RowBlock]:
         return
     for i, table in enumerate(tables):
         yield RowBlock(source.row_offset(i), fit.encoder.encode(table))
+
+
+def check_whole(fit: FitResult, what: str) -> None:
+    """Raise for a fit whose sums are in shards."""
+    if isinstance(fit, ShardedFit):
+        raise UnsupportedError(
+            f"a sharded fit keeps neither rows nor sums of its groups, so it cannot be {what}; fit the "
+            "model without sharded=True"
+        )
 
 
 def _together(tables: Sequence[pa.Table]) -> pa.Table:

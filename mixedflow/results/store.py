@@ -38,6 +38,7 @@ from mixedflow.estimation.fit import (
 )
 from mixedflow.estimation.parameters import VarianceParameters
 from mixedflow.estimation.probed import MonteCarloError
+from mixedflow.inference.fixed import coefficient_table
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.tabulating import pd
 
@@ -102,13 +103,17 @@ def fit_record(fit: FitResult) -> dict[str, Any]:
         "singular": fit.singular,
         "n_iter": fit.n_iter,
         "fixef": fit.fixef.to_dict(),
-        "se": fit.coef_table["se"].to_dict(),
+        "se": dict(zip(fit.coefficient_names, _standard_errors(fit), strict=True)),
         "vcov": fit.estimates.vcov.tolist(),
         "varcorr": fit.varcorr.to_dict(orient="records"),
         "n_levels": fit.n_levels,
         "certificate": asdict(fit.certificate),
         "monte_carlo": None if fit.monte_carlo is None else asdict(fit.monte_carlo),
     }
+
+
+def _standard_errors(fit: FitResult) -> list[float]:
+    return [float(se) for se in coefficient_table(fit.estimates.beta, fit.estimates.vcov).se]
 
 
 def _ranef_table(fit: FitResult) -> pa.Table:

@@ -201,13 +201,39 @@ def residual_matrices(fit: FitResult) -> dict[str, pd.DataFrame]:
     return found if isinstance(found, dict) else {"": found}
 
 
+TESTED_BY = {
+    "t": "t tests with Satterthwaite's degrees of freedom",
+    "z": "asymptotic tests",
+}
+"""How the coefficients of a summary are tested."""
+
+
+def format_p(value: float) -> str:
+    """Return a p-value with three digits; what is below 1e-16 is rounding."""
+    if not math.isfinite(value):
+        return ""
+    if value < SMALLEST_P:
+        return f"<{SMALLEST_P:.0e}"
+    return f"{value:.4f}" if value >= 0.001 else f"{value:.2e}"
+
+
+SMALLEST_P = 1e-16
+
+
 def _fixed_lines(fit: FitResult) -> list[str]:
     table = fit.coef_table
     columns = [format_column(table[c].to_list()) for c in ("estimate", "se")]
-    statistic = [f"{v:.3f}" if math.isfinite(v) else "" for v in table["statistic"]]
-    names = [str(name) for name in table.index]
-    rows = [list(row) for row in zip(names, *columns, statistic, strict=True)]
-    return ["Fixed effects:", *text_table(["", "Estimate", "Std. Error", "t value"], rows)]
+    letter = "z" if table.attrs["ddf"] == "asymptotic" else "t"
+    head = ["", "Estimate", "Std. Error", f"{letter} value", f"Pr(>|{letter}|)"]
+    if letter == "t":
+        head.insert(3, "df")
+        columns.append([f"{v:.2f}" for v in table["df"]])
+    columns.append([f"{v:.3f}" if math.isfinite(v) else "" for v in table["statistic"]])
+    columns.append([format_p(v) for v in table["p"]])
+    rows = [list(row) for row in zip(map(str, table.index), *columns, strict=True)]
+    note = table.attrs["note"]
+    said = [f"No degrees of freedom: {note}."] if note else []
+    return [f"Fixed effects, {TESTED_BY[letter]}:", *text_table(head, rows), *said]
 
 
 def _correlation_lines(fit: FitResult, widest: int = 12) -> list[str]:

@@ -154,7 +154,7 @@ def _mean(inference: Inference, asked: EmmeansConfig, key: str, by: str) -> Iter
     except UnsupportedError as fault:
         yield Question(key, "emmeans", title, "", _raising(fault))
         return
-    details = {"specs": list(means.specs), "by": list(means.by)}
+    details = {"specs": list(means.specs), "by": list(means.by), "trend": means.trend}
     method = f"{percent} intervals by {by}; weights of what is averaged over: {asked.weights}."
     yield Question(key, "emmeans", title, method, lambda: means.table, details)
     if asked.contrast is not None:

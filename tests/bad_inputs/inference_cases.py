@@ -63,6 +63,15 @@ INFERENCE = [
         residual="ar1(1 | g)",
     ),
     asked(
+        "Kenward-Roger's second derivatives on a boundary",
+        "y ~ x + csh(1 + x | g), fit.infer('kenward-roger')",
+        UnsupportedError,
+        "'csh' stands on its boundary",
+        "'kenward-roger-linear'",
+        of=lambda fit: fit.infer("kenward-roger"),
+        formula="y ~ x + csh(1 + x | g)",
+    ),
+    asked(
         "Kenward-Roger of a known G",
         "y ~ x + fixed(1 | g, [[1.0]]), fit.infer('kenward-roger')",
         UnsupportedError,
@@ -80,6 +89,14 @@ INFERENCE = [
         "'satterthwaite'",
         of=lambda fit: fit.infer("between-within"),
         formula="y ~ x + (0 + x | g)",
+    ),
+    asked(
+        "effects of tidy misspelt",
+        "fit.tidy('random')",
+        UnsupportedError,
+        "'random'",
+        "'ran_pars'",
+        of=lambda fit: fit.tidy("random"),
     ),
     asked(
         "type of hypotheses",

@@ -92,6 +92,15 @@ MARGINAL = [
         formula="y ~ a + log(x + 9) + (1 | g)",
     ),
     asked(
+        "a covariate beyond the ends of a spline",
+        "y ~ a + bs(x, df=4), emmeans('a', at={'x': 99})",
+        DataError,
+        "a spline",
+        "extrapolation='extend'",
+        of=lambda fit: fit.emmeans("a", at={"x": 99}),
+        formula="y ~ a + bs(x, df=4) + (1 | g)",
+    ),
+    asked(
         "level of means in per cent",
         "emmeans('a', level=95)",
         DataError,

@@ -20,6 +20,7 @@ from bad_inputs.output_cases import OUTPUTS
 from bad_inputs.prediction_cases import PREDICTIONS
 from bad_inputs.residual_cases import RESIDUALS
 from bad_inputs.stored_cases import STORED_FILES
+from bad_inputs.variance_cases import VARIANCES
 
 from mixedflow import cli
 
@@ -29,6 +30,7 @@ SECTIONS: dict[str, Sequence[Case]] = {
     **FORMULAS,
     **RESIDUALS,
     **INFERENCES,
+    **VARIANCES,
     **GROUPS,
     **MARGINALS,
     **PREDICTIONS,

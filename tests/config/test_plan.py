@@ -273,6 +273,12 @@ def test_rows_are_an_input_of_the_step_that_may_need_them():
     assert plan.infer_needs_rows("m")
 
 
+def test_a_variable_that_has_the_name_of_a_column_of_the_table_is_refused():
+    model = {"data": "d", "formula": "y ~ p + (1 | g)", "infer": {"emmeans": [{"specs": "p"}]}}
+    with pytest.raises(ConfigError, match="'p' is a column of the table of means by itself"):
+        plan_of(models={"m": model})
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

@@ -13,6 +13,9 @@ import pytest
 from residual_problems import ResidualCase
 
 import mixedflow as mf
+from mixedflow.covariance.residual_base import CorrelatedResidual
+from mixedflow.covariance.structured import CorrelatedColumns
+from mixedflow.errors import UnsupportedError
 from mixedflow.estimation.observed import observed_information
 
 NONE = ()
@@ -275,6 +278,57 @@ def test_structured_G_with_the_expected_information(structure, more, second):
 
     adjusted, df = textbook(X, V, x, expected(X, V, x), second)
     agrees(fit.infer("kenward-roger" if second else "kenward-roger-linear"), adjusted, df)
+
+
+def test_factor_analytic_G_in_loadings_and_own_variances():
+    rng, data = np.random.default_rng(5), sites(400)
+    g, site = data["g"].to_numpy(), data["site"].str[1].astype(int).to_numpy()
+    own = rng.normal(size=(SITES, 4)) * np.array([1.0, 1.4, 1.1, 0.9])
+    data["y"] = 2.0 * rng.normal(size=SITES)[g] + own[g, site] + 0.4 * rng.normal(size=400)
+    fit = mf.fit("y ~ x + fa(0 + site | g, 1)", data)
+    X = np.column_stack([np.ones(len(data)), data["x"]])
+    Z, same = (
+        pd.get_dummies(data["site"]).to_numpy(float),
+        np.equal.outer(*[data["g"].to_numpy()] * 2),
+    )
+    (theta,) = fit.estimates.params.theta
+    x = fit._problem().system.fixed_scale.y_scale * theta
+    x = np.r_[x[:4], x[4:] ** 2, fit.sigma**2]
+
+    def V(x):
+        G = np.outer(x[:4], x[:4]) + np.diag(x[4:8])
+        return np.where(same, Z @ G @ Z.T, 0.0) + x[8] * np.eye(len(data))
+
+    for second in (False, True):
+        adjusted, df = textbook(X, V, x, expected(X, V, x), second)
+        agrees(fit.infer("kenward-roger" if second else "kenward-roger-linear"), adjusted, df)
+
+
+@pytest.mark.parametrize("kind", ["G", "R"])
+def test_structures_that_state_no_coordinates_have_the_first_order(kind, monkeypatch):
+    owner = CorrelatedColumns if kind == "G" else CorrelatedResidual
+    fit = mf.fit("y ~ x + site + csh(0 + site | g)", sites()) if kind == "G" else FULL[2].fit()
+    monkeypatch.setattr(owner, "natural_second", lambda *_: None)
+    with pytest.raises(UnsupportedError, match=r"'csh' states none.*'kenward-roger-linear'"):
+        fit.infer("kenward-roger")
+    assert np.isfinite(fit.infer("kenward-roger-linear").coef_table["df"]).all()
+
+
+def test_linear_structures_have_both_orders_alike_on_a_boundary_too():
+    rng = np.random.default_rng(0)
+    data = sites().assign(y=rng.normal(size=300))
+    fit = mf.fit("y ~ x + cs(0 + site | g)", data)
+    both = [fit.infer(ddf).coef_table for ddf in ("kenward-roger", "kenward-roger-linear")]
+    pd.testing.assert_frame_equal(*both)
+
+
+def test_autoregressions_on_sums_by_position_need_no_rows():
+    case = ResidualCase("x", NONE, "ar1(visit | g)")
+    sums = mf.condense(case.formula, case.data, residual="us(visit | g)")
+    fit, rows = mf.fit(case.formula, sums, residual="ar1(visit | g)"), case.fit()
+    for ddf in ("kenward-roger", "kenward-roger-linear"):
+        found = fit.infer(ddf).coef_table
+        np.testing.assert_allclose(found, rows.infer(ddf).coef_table, rtol=1e-5)
 
 
 def expected(X, V, x):

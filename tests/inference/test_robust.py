@@ -162,6 +162,33 @@ def check_deletion(fit, table, X, V, y, factor):
         np.testing.assert_allclose(row[list(expected)], list(expected.values()), rtol=1e-7)
 
 
+def test_every_table_rests_on_the_covariance_that_was_asked_for():
+    data = DATA.assign(f=np.where(DATA["z"] > 0.4, "a", np.where(DATA["z"] > -0.4, "b", "c")))
+    fit = mf.fit("y ~ x + f + (x | g)", data)
+    found = fit.infer(vcov="CR2")
+    assert found.covariance == "CR2"
+    assert "CR2, satterthwaite" in repr(found)
+    np.testing.assert_allclose(np.sqrt(np.diag(found.vcov)), found.coef_table["se"])
+    row = found.contrast({"x": 1.0}).iloc[0]
+    pd.testing.assert_series_equal(row, found.coef_table.loc["x"], check_names=False)
+    table = found.anova()
+    assert table.loc["x", "F"] == pytest.approx(row["statistic"] ** 2)
+    assert table.loc["x", "den_df"] == pytest.approx(row["df"])
+    names = fit.coefficient_names
+    chosen = [[name.startswith(f"f[T.{level}") for name in names] for level in "bc"]
+    joint = found.contrast(np.array(chosen, dtype=float)).iloc[0]
+    pd.testing.assert_series_equal(table.loc["f"], joint, check_names=False)
+    wald = fit.infer("asymptotic", vcov="CR2").coef_table
+    np.testing.assert_allclose(wald["se"], found.coef_table["se"])
+    assert np.isinf(wald["df"]).all()
+
+
+def test_jackknife_at_the_variances_of_the_fit_is_cr3():
+    fit = mf.fit("y ~ x + z + (x | g)", DATA)
+    moved = fit.jackknife(refit=False).replicates - fit.fixef
+    np.testing.assert_allclose(moved.T @ moved, fit.infer(vcov="CR3").vcov, rtol=1e-8)
+
+
 def test_group_that_alone_tells_of_a_coefficient_is_left_as_missing():
     data = DATA.assign(only=np.where(DATA["g"] == 3, DATA["z"], 0.0))
     fit = mf.fit("y ~ x + only + (1 | g)", data)
@@ -169,6 +196,12 @@ def test_group_that_alone_tells_of_a_coefficient_is_left_as_missing():
     assert np.isnan(found.loc["3", "cook"])
     assert found.loc["3", "covratio"] == np.inf
     assert np.isfinite(found.drop("3")).all().all()
+    refits = fit.influence("g", ["3", "4"], refit=True)
+    assert np.isnan(refits.loc["3", ["cook", "covratio", "dfbetas_x"]]).all()
+    assert np.isfinite(refits.loc["4", "cook"])
+    jackknife = fit.jackknife()
+    assert jackknife.replicates["x"].isna().sum() == 1
+    assert np.isfinite(jackknife.table.loc[["x", "only", "sigma"]]).all().all()
     assert np.isfinite(fit.infer(vcov="CR2").coef_table.loc["x"]).all()
 
 

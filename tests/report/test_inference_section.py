@@ -60,7 +60,12 @@ def some_tables(name="rise"):
         }
     )
     pulls = pd.DataFrame(
-        {name: [f"s{i}" for i in range(40)], "leverage": 0.1, "cook": np.arange(40) / 40}
+        {
+            name: [f"s{i}" for i in range(40)],
+            "leverage": 0.1,
+            "dfbetas_x": 0.12345,
+            "cook": np.arange(40) / 40,
+        }
     )
     by = {"specs": ["Days"], "by": []}
     return (
@@ -119,7 +124,7 @@ def test_the_fixed_effects_are_shown_once_with_their_tests(html):
     estimates = html[start : html.index('id="model-1-inference"')]
     assert "by df." in estimates
     assert html.count("<caption>Fixed</caption>") == 1
-    assert "Wald" not in html
+    assert "by t with Satterthwaite" not in html
 
 
 def test_every_chart_can_be_drawn(html):
@@ -141,6 +146,8 @@ def test_many_levels_leave_a_short_table(html):
     table = table[: table.index("</table>")]
     assert table.count("<tr>") == 11
     assert "s39" in table
+    assert "DFBETAS x" in table
+    assert ">0.123<" in table
     assert "30 more in the table" in html
 
 
@@ -164,7 +171,7 @@ def test_hostile_names_stay_text():
 def test_a_statement_comes_before_anything_else():
     html = render_report(ReportInput(models=(section(statement="Not so.", tables=()),)))
     assert '<div class="alert warning">Not so.</div>' in html
-    assert "Wald" in html
+    assert "by t with Satterthwaite" in html
 
 
 def test_without_an_inference_there_is_no_section():

@@ -25,7 +25,8 @@ def test_summary_in_the_lay_out_of_lme4(fit):
     assert "           Days           35.072    5.9221  0.066" in text
     assert " Residual                654.941   25.5918" in text
     assert "Number of obs: 180; groups: Subject, 18" in text
-    assert " Days           10.467     1.54579    6.771" in text
+    assert "Fixed effects, t tests with Satterthwaite's degrees of freedom:" in text
+    assert " Days           10.467     1.54579  178.00    6.771  " in text
     assert text.endswith("Convergence: converged (auto, 4 iterations)")
     assert all(line == line.rstrip() for line in text.splitlines())
 

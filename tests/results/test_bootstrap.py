@@ -17,7 +17,7 @@ from mixedflow.results import bootstrap_plans
 from mixedflow.results.bootstrap import Bootstrap
 from mixedflow.results.bootstrap_plans import RowPlan, drawn_levels, generator, replicates
 from mixedflow.results.bootstrapping import BootstrapRequest, _group_plan, _parametric_plan
-from mixedflow.results.replicate import names_of
+from mixedflow.results.replicate import names_of, replicate_of
 from mixedflow.results.simulating import row_blocks
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
@@ -189,6 +189,25 @@ def test_statistics_of_the_light_fit():
         fit.bootstrap(2, statistic=lambda one: one.varcorr)
 
 
+def test_residual_covariance_of_the_light_fit():
+    frame = data_frame("sleepstudy")
+    fit = mf.fit("Reaction ~ Days", frame, residual="ar1h(Days | Subject)")
+    np.testing.assert_allclose(replicate_of(fit).R[0], fit.residual_cov)
+    plain = replicate_of(mf.fit(SLEEP, frame))
+    assert plain.R[0] == pytest.approx(plain.sigma**2)
+    with pytest.raises(DataError, match="random slopes"):
+        plain.icc.sum()
+
+
+def test_threads_leave_the_libraries_as_they_were():
+    from threadpoolctl import threadpool_info
+
+    fit = mf.fit(SLEEP, data_frame("sleepstudy"))
+    before = [one["num_threads"] for one in threadpool_info()]
+    fit.bootstrap(70, workers=4)
+    assert [one["num_threads"] for one in threadpool_info()] == before
+
+
 def test_intervals_of_known_draws():
     values = np.arange(1.0, 100.0)
     draws = pd.DataFrame({"a": values, "converged": True, "singular": False})
@@ -249,6 +268,28 @@ def test_what_cannot_be_drawn(monkeypatch):
     stored = mf.condense("Reaction ~ 1 + (1 | Subject) + (1 | day)", frame)
     with pytest.raises(UnsupportedError, match="fit the model from rows"):
         mf.fit("Reaction ~ 1 + (1 | Subject) + (1 | day)", stored).bootstrap(2)
+
+
+def test_fits_that_are_not_fitted_again():
+    frame = data_frame("Penicillin")
+    control = mf.FitControl(solver="pcg")
+    estimated = mf.fit("diameter ~ 1 + (1 | plate) + (1 | sample)", frame, control=control)
+    with pytest.raises(UnsupportedError, match=r"'pcg' does not make.*'schur'"):
+        estimated.bootstrap(2)
+    assert estimated.simulate(2).notna().all(axis=None)
+    sharded = mf.fit("diameter ~ 1 + (1 | plate)", frame, sharded=True)
+    for ask in (sharded.simulate, sharded.bootstrap, lambda: sharded.refit(frame["diameter"])):
+        with pytest.raises(UnsupportedError, match="fit the model without sharded=True"):
+            ask()
+
+
+def test_a_fit_on_the_boundary_is_left_again():
+    rng = np.random.default_rng(1)
+    frame = pd.DataFrame({"g": np.repeat(np.arange(10), 4), "y": rng.standard_normal(40)})
+    frame["y"] -= frame.groupby("g")["y"].transform("mean")
+    fit = mf.fit("y ~ 1 + (1 | g)", frame)
+    assert fit.singular
+    assert 0.3 < fit.bootstrap(50).draws["singular"].mean() < 0.8
 
 
 def test_groups_from_sums_kept_by_group():

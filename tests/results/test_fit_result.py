@@ -63,7 +63,8 @@ def test_tables_have_the_names_of_the_model(fit):
     assert list(fit.fixef.index) == names
     assert list(fit.vcov.index) == list(fit.vcov.columns) == names
     assert list(fit.coef_table.index) == names
-    assert list(fit.coef_table.columns) == ["estimate", "se", "statistic"]
+    columns = ["estimate", "se", "df", "statistic", "p", "lower", "upper"]
+    assert list(fit.coef_table.columns) == columns
     np.testing.assert_allclose(fit.coef_table["se"], np.sqrt(np.diag(fit.vcov)), rtol=1e-15)
     assert list(fit.varcorr.columns) == ["group", "term1", "term2", "vcov", "sdcor"]
     assert list(fit.ranef) == list(fit.ranef_se)

@@ -133,6 +133,25 @@ def test_slopes(data):
     assert pair["estimate"][0] == pytest.approx(-line.fixef["a[T.low]:x"], rel=1e-9)
 
 
+def test_slopes_at_the_ends_of_a_spline(data):
+    fit = mf.fit("y ~ a*bs(x, df=5) + (1 | g)", data)
+    low, high = data["x"].min(), data["x"].max()
+    h = 1e-5
+    ends = fit.emmeans("a", at={"x": low}).table, fit.emmeans("a", at={"x": low + h}).table
+    found = fit.emtrends("a", "x", at={"x": [low]}).table["estimate"]
+    wanted = (ends[1]["estimate"] - ends[0]["estimate"]) / h
+    np.testing.assert_allclose(found, wanted, rtol=1e-3)
+    both = fit.emtrends("x", "x", at={"x": [low, high], "a": "mid"}).table
+    assert both["estimate"][0] == pytest.approx(found[2], rel=1e-9)
+
+
+def test_all_pairs_of_many_levels_are_too_many(data):
+    means = mf.fit("y ~ x + (1 | g)", data).infer("residual").emmeans("x", at={"x": range(500)})
+    with pytest.raises(UnsupportedError, match="124,750 contrasts"):
+        means.pairs()
+    assert len(means.contrast("trt.vs.ctrl", adjust="none")) == 499
+
+
 def test_functions_are_taken_of_the_mean(data):
     for term in ("bs(x, df=5)", "I(x^2)", "scale(x)", "cr(x, df=4)"):
         fit = mf.fit(f"y ~ a + {term} + (1 | g)", data)

@@ -99,6 +99,14 @@ def test_another_design_condenses_that_design_only(finished):
     assert jobs - condensing(jobs) == OF_SLOPE
 
 
+def test_the_step_that_may_need_rows_is_given_them(finished):
+    edit(finished / "config/config.yaml", "    infer:\n", "    infer:\n      robust: CR2\n")
+    run = snakemake("--dry-run", "--printshellcmds", cwd=finished)
+    assert run.jobs == {"Testing the model slope", max(OF_SLOPE)}
+    assert "--robust=CR2" in run.text
+    assert "--data=results/sleepstudy/prepared" in run.text
+
+
 def test_a_change_of_the_data_reruns_everything(finished):
     table = finished / "config/data/sleepstudy.csv"
     edit(table, "249.56,", "249.57,")
