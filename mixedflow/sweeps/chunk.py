@@ -13,7 +13,7 @@ import numpy as np
 
 from mixedflow.data.source import Source
 from mixedflow.design.arrow import PartitionPlace
-from mixedflow.design.types import Float
+from mixedflow.design.types import Int
 from mixedflow.results.tabulating import pd
 from mixedflow.sweeps.frame import NOT_CONVERGED, outcome_frame
 from mixedflow.sweeps.general import fit_one_by_one
@@ -124,7 +124,7 @@ def _fitted(
         some = tuple(names[t] for t in again)
         slow = fit_one_by_one(model, source, traits, some)
         slow.index = pd.Index(again)
-        frame = pd.concat([frame.drop(index=again), slow]).sort_index()
+        frame = pd.concat([frame.drop(index=slow.index), slow]).sort_index()
     return frame
 
 
@@ -132,7 +132,7 @@ ALIASED = "a column is a sum of others in its rows"
 
 
 def _with_reasons(
-    frame: pd.DataFrame, model: SweepModel, total: Totals, fits: OneFactorFits, n_obs: Float
+    frame: pd.DataFrame, model: SweepModel, total: Totals, fits: OneFactorFits, n_obs: Int
 ) -> pd.DataFrame:
     """Say why there is no fit, and leave nothing that looks like one."""
     p = model.system.p

@@ -54,7 +54,7 @@ def fit_one_by_one(
         sums = _sums(model, rows, at, here, values) if here.any() else None
         shared = (time.perf_counter() - began) / len(at)
         for k, t in enumerate(at):
-            frames[t] = _row(model, names[t], sums, k, (values[k], shared))
+            frames[t] = _row(model, names[int(t)], sums, k, (values[k], shared))
     return pd.concat([frame for frame in frames if frame is not None], ignore_index=True)
 
 

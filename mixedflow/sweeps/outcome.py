@@ -69,7 +69,7 @@ def factor_entries(system: ModelSystem) -> Entries | None:
     return Entries(*parts)
 
 
-def outcomes(
+def outcomes(  # noqa: PLR0913 - the parts of one fit
     system: ModelSystem,
     fits: OneFactorFits,
     entries: Entries,

@@ -83,11 +83,9 @@ class MatrixTraits:
         where = {name: k for k, name in enumerate(self.names)}
         at = np.array([where[name] for name in names], dtype=np.int64)
         rows = open_matrix(self.path)[first:last]
-        if len(at) and (np.diff(at) == 1).all():
-            rows = rows[:, at[0] : at[-1] + 1]
-        else:
-            rows = rows[:, at]
-        return np.ascontiguousarray(rows.T, dtype=float)
+        together = len(at) > 0 and bool((np.diff(at) == 1).all())
+        found = rows[:, at[0] : at[-1] + 1] if together else rows[:, at]
+        return np.ascontiguousarray(found.T, dtype=float)
 
 
 def open_matrix(path: Path) -> Float:
