@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from mixedflow.design.types import Float, Int
 from mixedflow.sweeps.one_factor_twins import look_with_numpy
-from mixedflow.sweeps.types import Designs, Entries, Look, Responses
+from mixedflow.sweeps.types import Designs, Entries, Look, OneFactorFits, Responses
+
+__all__ = ["OneFactorFits", "fit_one_factor"]
 
 STEP = 1e-4
 """Half the distance of two slopes that show a curvature, in units of a column that matters."""
@@ -55,36 +57,6 @@ COMPILE_ABOVE = 4_000
 
 
 @dataclass(frozen=True, slots=True)
-class OneFactorFits:
-    """Fits of T responses in the equations' columns.
-
-    Attributes
-    ----------
-    theta : (T, k), Lambda's entries; sigma2 : (T,)
-    minus2ll : (T,) less what scales of columns and responses add
-    look : the likelihood's parts at theta
-    hessian : (T, k + 1, k + 1) of -2l in [theta, sigma2]
-    spread : (T, r), diagonal of L (X'V0^-1X)^-1 L'; slopes : (T, k, r), its slopes in theta
-    converged, singular, aliased, exact : (T,); ``aliased``: a column is a sum of others in its rows;
-        ``exact``: nothing is left of the response
-    iterations : (T,)
-    """
-
-    theta: Float
-    sigma2: Float
-    minus2ll: Float
-    look: Look
-    hessian: Float
-    spread: Float
-    slopes: Float
-    converged: NDArray[np.bool_]
-    singular: NDArray[np.bool_]
-    aliased: NDArray[np.bool_]
-    exact: NDArray[np.bool_]
-    iterations: Int
-
-
-@dataclass(frozen=True, slots=True)
 class _Task:
     """What stays the same over the iterations; m is n - p or n."""
 
@@ -95,16 +67,20 @@ class _Task:
     m: Float
     L: Float
 
-    def spread(self, look: Look) -> Float:
+    @property
+    def many(self) -> bool:
+        """Whether there are enough levels and responses for compiled passes."""
+        return int(self.designs.ZtX.shape[1]) * len(self.responses.yty) >= COMPILE_ABOVE
+
+    def spread(self, inverse: Float) -> Float:
         """Return the diagonal of L (X'V0^-1X)^-1 L', (T, r)."""
-        out: Float = np.einsum("ra,tab,rb->tr", self.L, look.inverse, self.L)
+        out: Float = np.einsum("tra,ra->tr", self.L @ inverse, self.L)
         return out
 
     def look(self, theta: Float, at: Int) -> Look:
         """Return the likelihood's parts of some responses at their theta."""
         designs, entries = self.designs, self.entries
-        levels = designs.ZtX.shape[1]
-        if levels * len(self.responses.yty) < COMPILE_ABOVE:
+        if not self.many:
             some = self.responses.take(at)
             return look_with_numpy(theta, designs, some, entries, reml=self.reml)
         from mixedflow.sweeps.one_factor_kernels import look_at
@@ -160,14 +136,18 @@ def fit_one_factor(
     n = designs.n_obs[responses.which].astype(float)
     L = np.eye(p) if L is None else L
     task = _Task(designs, responses, entries, reml, n - p if reml else n, L)
-    unit = _units(designs, entries)[responses.which]
+    units = _units(designs, entries)
+    unit = units[responses.which]
     with np.errstate(all="ignore"):
+        if designs.ZtX.shape[2] == 1 and task.many:
+            return _finished(task, *_by_ratio(task, units[:, 0]))
         state = _started(task, unit)
         for _ in range(MOST):
             if not state.active.any():
                 break
             state = _iterated(task, state, unit)
-        return _finished(task, _settled(task, state, unit), unit)
+        state = _settled(task, state, unit)
+        return _finished(task, state, _curvature(task, state.theta, np.arange(len(n)), unit))
 
 
 @dataclass(slots=True)
@@ -241,7 +221,7 @@ def _curvature(task: _Task, theta: Float, at: Int, unit: Float) -> tuple[Float, 
         width = 2.0 * step[:, i, None]
         logs[:, i] = (up.of_log - down.of_log) / width
         squares[:, i] = (up.of_square - down.of_square) / width
-        spread[:, i] = (task.spread(up) - task.spread(down)) / width
+        spread[:, i] = (task.spread(up.inverse) - task.spread(down.inverse)) / width
     return logs, squares, spread
 
 
@@ -351,13 +331,28 @@ def _settled(task: _Task, state: _State, unit: Float) -> _State:
     return state
 
 
-def _finished(task: _Task, state: _State, unit: Float) -> OneFactorFits:
+def _by_ratio(task: _Task, units: Float) -> tuple[_State, tuple[Float, Float, Float]]:
+    """Return where every response ends and the curvature there; units are (D,)."""
+    from mixedflow.sweeps.one_ratio import search_ratio
+    from mixedflow.sweeps.one_ratio_kernels import Rules
+
+    rules = Rules(
+        STARTS, LONGEST, ARMIJO, HALVINGS, DECREMENT, POLISHED, MOST, SMALL_PIVOT, SLACK, VANISHING
+    )
+    found = search_ratio(task.designs, task.responses, task.m, units, rules, reml=task.reml)
+    stopped = np.zeros(len(found.value), dtype=bool)
+    state = _State(
+        found.theta, found.value, found.look, stopped, found.converged, np.zeros(len(stopped)),
+        found.iterations,
+    )  # fmt: skip
+    return state, (found.logs, found.squares, task.spread(found.inverse_slope)[:, None, :])
+
+
+def _finished(task: _Task, state: _State, curvature: tuple[Float, Float, Float]) -> OneFactorFits:
     """Return estimates and curvature at the end."""
-    T = len(unit)
-    every = np.arange(T)
-    logs, squares, spread = _curvature(task, state.theta, every, unit)
+    logs, squares, spread = curvature
     sigma2 = state.look.square / task.m
-    k = state.theta.shape[1]
+    T, k = state.theta.shape
     hessian = np.empty((T, k + 1, k + 1))
     inner = logs + squares / sigma2[:, None, None]
     hessian[:, :k, :k] = 0.5 * (inner + inner.swapaxes(1, 2))
@@ -376,7 +371,7 @@ def _finished(task: _Task, state: _State, unit: Float) -> OneFactorFits:
         minus2ll=minus2ll,
         look=state.look,
         hessian=hessian,
-        spread=task.spread(state.look),
+        spread=task.spread(state.look.inverse),
         slopes=slopes,
         converged=state.converged & ~exact,
         singular=(theta[:, task.entries.diagonal] == 0).any(axis=1),

@@ -259,7 +259,7 @@ def look_at(
         for i in range(p):
             rest -= S[p, i] * S[p, i]
         logdet[row] = value + (fixed if reml else 0.0 * fixed)
-        square[row] = rest
+        square[row] = rest + 0.0 * fixed
         slope_log[:] = 0.0
         slope_square[:] = 0.0
         for level in range(L):

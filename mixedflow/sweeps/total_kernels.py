@@ -13,6 +13,38 @@ from mixedflow.linalg.jit import compiled
 
 
 @compiled
+def survey(
+    V: Float, base: Float, shifted: bool, mean: Float, square: Float, low: Float, high: Float
+) -> None:
+    """Fill mean, mean square about the shift, smallest and largest value of every response, (T, n).
+
+    The first two are of V + base, the shift is the mean or zero; NaN is left out, and a response
+    without any value has a mean of NaN.
+    """
+    T, n = V.shape
+    for t in range(T):
+        count, total, least, most = 0, 0.0, np.inf, -np.inf
+        for i in range(n):
+            value = V[t, i]
+            if np.isnan(value):
+                continue
+            count += 1
+            total += value + base[i]
+            least = min(least, value)
+            most = max(most, value)
+        mean[t] = total / count
+        centre = mean[t] if shifted else 0.0
+        squares = 0.0
+        for i in range(n):
+            value = V[t, i]
+            if not np.isnan(value):
+                apart = value + base[i] - centre
+                squares += apart * apart
+        square[t] = squares / count
+        low[t], high[t] = least, most
+
+
+@compiled
 def add_responses(
     V: Float,
     X: Float,

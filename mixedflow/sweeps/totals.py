@@ -83,20 +83,17 @@ class Totals:
 
     def _pilots(self, V: Float, lacking: NDArray[np.bool_], columns: RowColumns) -> None:
         """Give a shift and a scale to every response that is here for the first time."""
-        new = np.flatnonzero(~self.seen & ~lacking.all(axis=1))
-        if len(new):
-            with np.errstate(all="ignore"):
-                values = np.where(lacking[new], np.nan, V[new] + columns.base)
-                mean = np.nanmean(values, axis=1)
-                centre = mean if self.shifted else np.zeros(len(new))
-                spread = np.sqrt(np.nanmean((values - centre[:, None]) ** 2, axis=1))
-                size = np.exp2(np.round(np.log2(spread)))
-            self.shift[new] = centre
-            self.scale[new] = np.where(np.isfinite(size) & (size > 0), size, 1.0)
-            self.seen[new] = True
-        if V.shape[1]:
-            self.low = np.fmin(self.low, np.where(lacking, np.inf, V).min(axis=1))
-            self.high = np.fmax(self.high, np.where(lacking, -np.inf, V).max(axis=1))
+        if not V.shape[1]:
+            return
+        with np.errstate(all="ignore"):
+            mean, square, low, high = _surveyed(V, lacking, columns.base, shifted=self.shifted)
+            size = np.exp2(np.round(0.5 * np.log2(square)))
+        new = ~self.seen & ~np.isnan(mean)
+        if self.shifted:
+            self.shift[new] = mean[new]
+        self.scale[new] = np.where(np.isfinite(size) & (size > 0), size, 1.0)[new]
+        self.seen |= new
+        self.low, self.high = np.fmin(self.low, low), np.fmax(self.high, high)
 
     def _divide(self, lacking: NDArray[np.bool_]) -> None:
         """Divide classes whose responses lack different rows of a partition."""
@@ -110,6 +107,24 @@ class Totals:
             for name in ("n_obs", "logs", "ZtZ", "ZtX", "XtX"):
                 setattr(self, name, getattr(self, name)[parent])
         self.which = which.astype(np.int64)
+
+
+def _surveyed(
+    V: Float, lacking: NDArray[np.bool_], base: Float, *, shifted: bool
+) -> tuple[Float, Float, Float, Float]:
+    """Return mean and mean square about the shift of V + base, smallest and largest V, (T,) each."""
+    if V.size >= COMPILE_ABOVE:
+        from mixedflow.sweeps.total_kernels import survey
+
+        mean, square, low, high = np.empty((4, len(V)))
+        survey(V, base, shifted, mean, square, low, high)
+        return mean, square, low, high
+    values, count = np.where(lacking, 0.0, V + base), (~lacking).sum(axis=1)
+    mean = values.sum(axis=1) / count
+    centre = mean if shifted else np.zeros(len(V))
+    square = np.where(lacking, 0.0, (values - centre[:, None]) ** 2).sum(axis=1) / count
+    low, high = np.where(lacking, np.inf, V).min(axis=1), np.where(lacking, -np.inf, V).max(axis=1)
+    return mean, square, low, high
 
 
 def _add_with_numpy(total: Totals, V: Float, here: NDArray[np.bool_], columns: RowColumns) -> None:

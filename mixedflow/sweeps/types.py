@@ -95,3 +95,33 @@ class Look:
     of_square: Float
     beta: Float
     inverse: Float
+
+
+@dataclass(frozen=True, slots=True)
+class OneFactorFits:
+    """Fits of T responses in the equations' columns.
+
+    Attributes
+    ----------
+    theta : (T, k), Lambda's entries; sigma2 : (T,)
+    minus2ll : (T,) less what scales of columns and responses add
+    look : the likelihood's parts at theta
+    hessian : (T, k + 1, k + 1) of -2l in [theta, sigma2]
+    spread : (T, r), diagonal of L (X'V0^-1X)^-1 L'; slopes : (T, k, r), its slopes in theta
+    converged, singular, aliased, exact : (T,); ``aliased``: a column is a sum of others in its rows;
+        ``exact``: nothing is left of the response
+    iterations : (T,)
+    """
+
+    theta: Float
+    sigma2: Float
+    minus2ll: Float
+    look: Look
+    hessian: Float
+    spread: Float
+    slopes: Float
+    converged: NDArray[np.bool_]
+    singular: NDArray[np.bool_]
+    aliased: NDArray[np.bool_]
+    exact: NDArray[np.bool_]
+    iterations: Int
