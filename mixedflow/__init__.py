@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from mixedflow.results.pooling import pool
     from mixedflow.results.variance_testing import variance_test
     from mixedflow.sums import condense, learn_schema, load_crossproducts, merge_schemas
+    from mixedflow.sweeping import sweep
+    from mixedflow.sweeps.result import SweepResult, load_sweep
 
 __all__ = [
     "Condensed",
     "FitControl",
     "FitResult",
     "SharedSchema",
+    "SweepResult",
     "__version__",
     "compare",
     "condense",
@@ -33,8 +36,10 @@ __all__ = [
     "learn_schema",
     "load",
     "load_crossproducts",
+    "load_sweep",
     "merge_schemas",
     "pool",
+    "sweep",
     "variance_test",
 ]
 
@@ -52,6 +57,9 @@ _HOME = {
     "SharedSchema": "mixedflow.design.shared",
     "FitControl": "mixedflow.estimation.control",
     "FitResult": "mixedflow.results.fit_result",
+    "sweep": "mixedflow.sweeping",
+    "load_sweep": "mixedflow.sweeps.result",
+    "SweepResult": "mixedflow.sweeps.result",
 }
 
 

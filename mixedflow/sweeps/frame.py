@@ -6,7 +6,7 @@ Stands at "Sweeps" in ``docs/algorithm.md``. Columns of coefficients are ``estim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,14 +17,26 @@ from mixedflow.sweeps.model import SweepModel
 from mixedflow.sweeps.outcome import Outcomes
 
 NOT_CONVERGED = "not converged"
+NO_VALUE = "no value"
+CONSTANT = "constant"
+INFINITE = "an infinite value"
+FEW_ROWS = "too few rows: {n} for {p} fixed effects"
+EXACT = "fixed effects reproduce it exactly"
+ALIASED = "a column is a sum of others in its rows"
 
 
-def outcome_frame(model: SweepModel, traits: Sequence[str], found: Outcomes) -> pd.DataFrame:
-    """Return a row a response."""
+def outcome_frame(
+    model: SweepModel,
+    traits: Sequence[str],
+    found: Outcomes,
+    more: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """Return a row a response; ``more`` are the residual structure's parameters."""
     deviance = found.minus2ll
     columns: dict[str, object] = {
         "trait": list(traits),
         "model": model.name,
+        "subset": model.subset,
         "n": found.n_obs,
         "converged": found.converged,
         "singular": found.singular,
@@ -36,6 +48,7 @@ def outcome_frame(model: SweepModel, traits: Sequence[str], found: Outcomes) -> 
         "npar": found.n_params,
         "sigma": np.sqrt(found.sigma2),
         **_components(model, found),
+        **{f"residual:{name}": value for name, value in (more or {}).items()},
     }
     parts = {
         "estimate": found.beta,
@@ -68,7 +81,7 @@ def _components(model: SweepModel, found: Outcomes) -> dict[str, Float]:
                     out[f"cor:{names[i]}.{names[j]}|{term.label}"] = G[:, i, j] / np.where(
                         product > 0, product, np.nan
                     )
-    if len(found.G) == 1 and found.G[0].shape[1] == 1:
+    if model.spec.residual == "iid" and len(found.G) == 1 and found.G[0].shape[1] == 1:
         between = found.G[0][:, 0, 0]
         out["icc"] = between / (between + found.sigma2)
     return out

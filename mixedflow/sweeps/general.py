@@ -15,18 +15,15 @@ from numpy.typing import NDArray
 
 from mixedflow.crossproducts.condense import condense_block
 from mixedflow.crossproducts.types import CrossProducts, FactorSums
-from mixedflow.data.source import Source
 from mixedflow.design.arrow import PartitionPlace
 from mixedflow.design.types import DesignBlock, DesignInfo, Float, Int
-from mixedflow.errors import MixedflowError
-from mixedflow.estimation.fit import Estimates
 from mixedflow.results.build import FitRequest, fit_condensed
-from mixedflow.results.fit_result import FitResult
 from mixedflow.results.tabulating import pd
-from mixedflow.sweeps.frame import outcome_frame
+from mixedflow.sweeps.frame import CONSTANT, FEW_ROWS, INFINITE, NO_VALUE
 from mixedflow.sweeps.model import SweepModel
-from mixedflow.sweeps.outcome import Outcomes
+from mixedflow.sweeps.single import attempted, failed_row, fitted_row
 from mixedflow.sweeps.traits import TraitRows
+from mixedflow.sweeps.wrapped import row_mask
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,34 +34,58 @@ class _Rows:
     V: Float
 
 
-def fit_one_by_one(
-    model: SweepModel, source: Source, traits: TraitRows, names: Sequence[str]
-) -> pd.DataFrame:
+def fit_one_by_one(model: SweepModel, traits: TraitRows, names: Sequence[str]) -> pd.DataFrame:
     """Return a row a response; one that fails is a row with its reason."""
-    rows = [_rows(model, source, traits, names, i) for i in range(source.n_partitions)]
-    lacking = np.concatenate([np.isnan(one.V) for one in rows], axis=1)
+    rows = [_rows(model, traits, names, i) for i in range(model.source.n_partitions)]
+    V = np.concatenate([one.V for one in rows], axis=1)
+    lacking = np.isnan(V)
     packed = np.packbits(lacking, axis=1)
     _, which = np.unique(packed, axis=0, return_inverse=True)
     frames: list[pd.DataFrame | None] = [None] * len(names)
     for pattern in range(int(which.max()) + 1):
         at = np.flatnonzero(which.ravel() == pattern)
         here = ~lacking[at[0]]
-        values = np.concatenate([one.V[at] for one in rows], axis=1)[:, here]
-        began = time.perf_counter()
-        sums = _sums(model, rows, at, here, values) if here.any() else None
-        shared = (time.perf_counter() - began) / len(at)
-        for k, t in enumerate(at):
-            frames[t] = _row(model, names[int(t)], sums, k, (values[k], shared))
+        values = V[at][:, here]
+        reasons = [_reason(one, model.system.p) for one in values]
+        good = np.array([k for k, reason in enumerate(reasons) if not reason], dtype=np.int64)
+        for k in np.flatnonzero([bool(reason) for reason in reasons]):
+            n_obs = int(np.isfinite(values[k]).sum())
+            frames[at[k]] = failed_row(model, names[int(at[k])], n_obs, reasons[k])
+        if len(good):
+            fitted = _pattern(model, rows, at[good], here, values[good])
+            for k, (sums, shared) in zip(at[good], fitted, strict=True):
+                frames[k] = _row(model, names[int(k)], sums, shared)
     return pd.concat([frame for frame in frames if frame is not None], ignore_index=True)
 
 
-def _rows(
-    model: SweepModel, source: Source, traits: TraitRows, names: Sequence[str], index: int
-) -> _Rows:
+def _reason(values: Float, p: int) -> str:
+    """Return why a response cannot be fitted; empty where it can be tried."""
+    if not len(values):
+        return NO_VALUE
+    if np.isinf(values).any():
+        return INFINITE
+    if values.min() == values.max():
+        return CONSTANT
+    return FEW_ROWS.format(n=len(values), p=p) if len(values) <= p else ""
+
+
+def _rows(model: SweepModel, traits: TraitRows, names: Sequence[str], index: int) -> _Rows:
+    source = model.source
     place = PartitionPlace(source.name, index, source.row_offset(index))
     block = model.encoder.encode(source.read(index, model.spec.variables), where=place)
-    V = traits.read(index, names)[:, block.kept]
+    V, mask = traits.read(index, names), row_mask(source, index)
+    V = (V if mask is None else V[:, mask])[:, block.kept]
     return _Rows(block, V if block.offset is None else V - block.offset)
+
+
+def _pattern(
+    model: SweepModel, rows: Sequence[_Rows], at: Int, here: NDArray[np.bool_], values: Float
+) -> list[tuple[CrossProducts, float]]:
+    """Return the sums of every response of one pattern, and the seconds that they took."""
+    began = time.perf_counter()
+    total = _sums(model, rows, at, here, values)
+    shared = (time.perf_counter() - began) / len(at)
+    return [(one_trait(total, k), shared) for k in range(len(at))]
 
 
 def _sums(
@@ -126,63 +147,14 @@ def _one_of(factor: FactorSums, k: int) -> FactorSums:
     return replace(factor, ZtBy=np.ascontiguousarray(factor.ZtBy[:, :, [k]]))
 
 
-def _row(
-    model: SweepModel, name: str, sums: CrossProducts | None, k: int, seen: tuple[Float, float]
-) -> pd.DataFrame:
+def _row(model: SweepModel, name: str, sums: CrossProducts, shared: float) -> pd.DataFrame:
     """Return the row of one response."""
-    values, shared = seen
     began = time.perf_counter()
-    error, found = "", None
-    if sums is None:
-        error = "no value"
-    elif values.min() == values.max():
-        error = "constant"
-    else:
-        try:
-            request = FitRequest(model.reml)
-            fit = fit_condensed(model.spec, model.schema, one_trait(sums, k), request)
-            found = _outcomes(model, fit)
-        except MixedflowError as failure:
-            error = str(failure)
-    frame = outcome_frame(model, [name], found or _nothing(model, len(values)))
-    if error:
-        frame["error"] = error
+    request = FitRequest(model.reml, control=model.control)
+
+    def fitted() -> pd.DataFrame:
+        return fitted_row(model, name, fit_condensed(model.spec, model.schema, sums, request))
+
+    frame = attempted(model, name, sums.n_obs, fitted)
     frame["seconds"] = time.perf_counter() - began + shared
     return frame
-
-
-def _outcomes(model: SweepModel, fit: FitResult) -> Outcomes:
-    """Return a single fit as a sweep's outcome, NaN for columns that it could not estimate."""
-    estimates: Estimates = fit.estimates
-    at = np.searchsorted(model.system.kept, estimates.kept)
-    table = fit.infer().coef_table
-
-    def spread(values: Float) -> Float:
-        out = np.full((1, model.system.p), np.nan)
-        out[0, at] = values
-        return out
-
-    return Outcomes(
-        n_obs=np.array([fit.nobs]),
-        beta=spread(estimates.beta),
-        se=spread(table["se"].to_numpy()),
-        df=spread(table["df"].to_numpy()),
-        p=spread(table["p"].to_numpy()),
-        G=tuple(G[None] for G in estimates.G),
-        sigma2=np.array([estimates.sigma2]),
-        minus2ll=np.array([fit.deviance]),
-        n_params=fit.df_model,
-        converged=np.array([fit.converged]),
-        singular=np.array([fit.singular]),
-        iterations=np.array([fit.n_iter]),
-    )
-
-
-def _nothing(model: SweepModel, n: int) -> Outcomes:
-    """Return an outcome of nothing."""
-    p = model.system.p
-    none, row = np.full(1, np.nan), np.full((1, p), np.nan)
-    no = np.zeros(1, dtype=bool)
-    G = tuple(np.full((1, size, size), np.nan) for size in model.system.dims)
-    zero = np.zeros(1, dtype=np.int64)
-    return Outcomes(np.array([n]), row, row, row, row, G, none, none, 0, no, no, zero)

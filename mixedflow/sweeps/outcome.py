@@ -29,7 +29,7 @@ class Outcomes:
     n_obs : (T,)
     beta, se, df, p : (T, p)
     G : one (T, q_j, q_j) a term; sigma2 : (T,)
-    minus2ll : (T,); n_params : fixed effects and variances
+    minus2ll : (T,); n_params : (T,) fixed effects and variances
     converged, singular : (T,); iterations : (T,)
     """
 
@@ -41,7 +41,7 @@ class Outcomes:
     G: tuple[Float, ...]
     sigma2: Float
     minus2ll: Float
-    n_params: int
+    n_params: Int
     converged: NDArray[np.bool_]
     singular: NDArray[np.bool_]
     iterations: Int
@@ -78,6 +78,7 @@ def outcomes(  # noqa: PLR0913 - the parts of one fit
     unit: Float,
     *,
     reml: bool,
+    ddf: str = "satterthwaite",
 ) -> Outcomes:
     """Return the fits in the user's units.
 
@@ -90,12 +91,13 @@ def outcomes(  # noqa: PLR0913 - the parts of one fit
     n_obs : (T,)
     unit : (p,), c with 1 = X c, zero where X does not span the constant
     reml : whether the restricted likelihood was maximised
+    ddf : degrees of freedom: ``satterthwaite``, ``residual`` (n - p), ``asymptotic``
     """
     shift, y_scale = pilots
     T = system.fixed_scale.transform
     beta = y_scale[:, None] * (fits.look.beta @ T.T) + shift[:, None] * (T @ unit)
     se = y_scale[:, None] * np.sqrt(fits.sigma2[:, None] * fits.spread)
-    df = satterthwaite_df(fits)
+    df = degrees(fits, n_obs - system.p, ddf)
     m = n_obs - system.p if reml else n_obs
     scales = 2.0 * m * np.log(y_scale) + (system.fixed_scale.log_det if reml else 0.0)
     return Outcomes(
@@ -107,7 +109,7 @@ def outcomes(  # noqa: PLR0913 - the parts of one fit
         G=_covariances(system, fits, entries, y_scale),
         sigma2=fits.sigma2 * y_scale**2,
         minus2ll=fits.minus2ll + scales,
-        n_params=system.p + entries.count + 1,
+        n_params=np.full(len(n_obs), system.p + entries.count + 1),
         converged=fits.converged,
         singular=fits.singular,
         iterations=fits.iterations,
@@ -128,6 +130,14 @@ def _covariances(
     for term, where in zip(factor.terms, factor.slices, strict=True):
         out[term] = whole[:, where, where]
     return tuple(out)
+
+
+def degrees(fits: OneFactorFits, left: Int, ddf: str) -> Float:
+    """Return degrees of freedom, (T, p); ``left`` is n - p."""
+    if ddf == "satterthwaite":
+        return satterthwaite_df(fits)
+    common = left.astype(float) if ddf == "residual" else np.full(len(left), np.inf)
+    return np.repeat(common[:, None], fits.spread.shape[1], axis=1)
 
 
 def satterthwaite_df(fits: OneFactorFits) -> Float:

@@ -1,4 +1,4 @@
-"""A source with a stand-in for the response, so that a design can be learned without one.
+"""A source with a response beside its columns: a stand-in to learn a design by, or a trait.
 
 Stands at "Sweeps" in ``docs/algorithm.md``.
 """
@@ -6,15 +6,21 @@ Stands at "Sweeps" in ``docs/algorithm.md``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from mixedflow.data.columns import ColumnKind, Level
 from mixedflow.data.source import Source
+from mixedflow.design.types import Float
+from mixedflow.sweeps.wrapped import WrappedSource, row_mask
+
+if TYPE_CHECKING:
+    from mixedflow.sweeps.traits import TraitRows
 
 
-class StandInSource:
+class StandInSource(WrappedSource):
     """The rows of another source with one more column, the number of the row: it is never constant.
 
     Attributes
@@ -24,28 +30,8 @@ class StandInSource:
     """
 
     def __init__(self, source: Source, response: str) -> None:
-        self.source = source
+        super().__init__(source)
         self.response = response
-
-    @property
-    def name(self) -> str:
-        """How messages call the source."""
-        return self.source.name
-
-    @property
-    def n_partitions(self) -> int:
-        """Number of partitions."""
-        return self.source.n_partitions
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return self.source.n_rows
-
-    @property
-    def header_lines(self) -> int:
-        """Lines before the first row."""
-        return self.source.header_lines
 
     def columns(self) -> dict[str, ColumnKind]:
         """Return every column with its kind."""
@@ -56,12 +42,13 @@ class StandInSource:
         return self.source.declared_levels(self._others(columns))
 
     def read(self, index: int, columns: Sequence[str]) -> pa.Table:
-        """Return one partition's columns, the stand-in among them where it is asked for."""
+        """Return one partition's columns, the response among them where it is asked for."""
         others = self._others(columns)
         if not others:
             names = list(self.source.columns())[:1]
-            return self._with_numbers(index, self.source.read(index, names)).select([self.response])
-        table = self._with_numbers(index, self.source.read(index, others))
+            table = self.source.read(index, names)
+            return self._with_response(index, table).select([self.response])
+        table = self._with_response(index, self.source.read(index, others))
         return table.select(list(dict.fromkeys(columns)))
 
     def check_names(self, columns: Sequence[str]) -> None:
@@ -76,22 +63,36 @@ class StandInSource:
         """Return whether a column was declared, or is held, as categories."""
         return column != self.response and self.source.is_coded(column)
 
-    def row_offset(self, index: int) -> int:
-        """Return the number of rows before a partition."""
-        return self.source.row_offset(index)
+    def _with_response(self, index: int, table: pa.Table) -> pa.Table:
+        values = pa.array(self.values(index, table.num_rows), from_pandas=True)
+        return table.append_column(self.response, values)
 
-    def fingerprint(self) -> str:
-        """Return the SHA-256 of the content."""
-        return self.source.fingerprint()
-
-    def partition_fingerprint(self, index: int) -> str:
-        """Return a SHA-256 that changes when the content of one partition does."""
-        return self.source.partition_fingerprint(index)
-
-    def _with_numbers(self, index: int, table: pa.Table) -> pa.Table:
+    def values(self, index: int, count: int) -> Float:
+        """Return the response in a partition."""
         first = self.row_offset(index)
-        numbers = np.arange(first, first + table.num_rows, dtype=float)
-        return table.append_column(self.response, pa.array(numbers))
+        return np.arange(first, first + count, dtype=float)
 
     def _others(self, columns: Sequence[str]) -> list[str]:
         return [name for name in columns if name != self.response]
+
+
+class TraitSource(StandInSource):
+    """The rows of another source with one of the traits as their response.
+
+    Attributes
+    ----------
+    source : the rows
+    response : name of the column
+    traits, trait : where its values come from
+    """
+
+    def __init__(self, source: Source, response: str, traits: TraitRows, trait: str) -> None:
+        super().__init__(source, response)
+        self.traits = traits
+        self.trait = trait
+
+    def values(self, index: int, count: int) -> Float:  # noqa: ARG002 - the trait knows its rows
+        """Return the trait in a partition."""
+        values: Float = self.traits.read(index, [self.trait])[0]
+        mask = row_mask(self.source, index)
+        return values if mask is None else values[mask]
