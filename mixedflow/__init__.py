@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mixedflow.results.fit_result import FitResult
     from mixedflow.results.pooling import pool
     from mixedflow.results.variance_testing import variance_test
+    from mixedflow.scanning import ScanResult, load_scan, scan
     from mixedflow.sums import condense, learn_schema, load_crossproducts, merge_schemas
     from mixedflow.sweeping import sweep
     from mixedflow.sweeps.result import SweepResult, load_sweep
@@ -27,6 +28,7 @@ __all__ = [
     "Condensed",
     "FitControl",
     "FitResult",
+    "ScanResult",
     "SharedSchema",
     "SweepResult",
     "__version__",
@@ -37,8 +39,10 @@ __all__ = [
     "load",
     "load_crossproducts",
     "load_sweep",
+    "load_scan",
     "merge_schemas",
     "pool",
+    "scan",
     "sweep",
     "variance_test",
 ]
@@ -60,6 +64,9 @@ _HOME = {
     "sweep": "mixedflow.sweeping",
     "load_sweep": "mixedflow.sweeps.result",
     "SweepResult": "mixedflow.sweeps.result",
+    "scan": "mixedflow.scanning",
+    "load_scan": "mixedflow.scanning",
+    "ScanResult": "mixedflow.scanning",
 }
 
 

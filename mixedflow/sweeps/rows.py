@@ -44,7 +44,7 @@ def row_columns(
     """Return a partition's columns; its response is the stand-in, which is not looked at."""
     block = encoder.encode(table, where=where)
     pilots = encoder.info.pilots
-    X = _all_columns(block, len(encoder.info.x_columns))[:, system.kept]
+    X = all_columns(block, len(encoder.info.x_columns))[:, system.kept]
     X = (X - pilots.x_shift[system.kept]) / pilots.x_scale[system.kept]
     (factor,) = system.factors
     (f,) = {term.factor for term in encoder.terms}
@@ -60,7 +60,7 @@ def row_columns(
     )
 
 
-def _all_columns(block: DesignBlock, p: int) -> Float:
+def all_columns(block: DesignBlock, p: int) -> Float:
     """Return X with its coded columns written out."""
     out = np.empty((len(block.y), p))
     places = [place for one in block.coded for place in one.places.tolist()]

@@ -12,40 +12,54 @@ from mixedflow.linalg.jit import compiled
 
 
 @compiled
-def add_covariates(
+def group_products(
     C: Float,
+    order: Int,
+    starts: Int,
     W: Float,
     Z: Float,
-    codes: Int,
     weights: Float,
+    H: Float,
     centre: Float,
     CtW: Float,
     CtBC: Float,
-    ZtBC: Float,
+    spent: Float,
 ) -> None:
-    """Add C'W, diag(C'BC) and Z'BC of covariates C, (n, m) of any number type, less their centres.
+    """Add C'W, diag(C'BC) and sum_g c_g'B Z_g H_g Z_g'B c_g of covariates C, group by group.
+
+    Nothing of the size of all groups is kept, so the memory is that of one group's sums.
 
     Parameters
     ----------
-    W : (n, k) what the covariates are multiplied by; Z : (n, q); codes, weights : (n,)
+    C : (n, m) of any number type
+    order : (n,) rows by group; starts : (L + 1,) where each group begins among them
+    W : (n, k) what the covariates are multiplied by; Z : (n, q); weights : (n,); H : (L, q, q)
     centre : (m,)
-    CtW : (k, m), CtBC : (m,), ZtBC : (L, q, m)
+    CtW : (k, m), CtBC : (m,), spent : (m,)
     """
-    n, m = C.shape
+    m = C.shape[1]
     k, q = W.shape[1], Z.shape[1]
     row = np.empty(m)
-    for i in range(n):
-        w = weights[i]
-        for j in range(m):
-            row[j] = C[i, j] - centre[j]
-        for j in range(m):
-            CtBC[j] += w * row[j] * row[j]
-        for a in range(k):
-            factor = W[i, a]
+    sums = np.empty((q, m))
+    for level in range(len(starts) - 1):
+        sums[:] = 0.0
+        for at in range(starts[level], starts[level + 1]):
+            i = order[at]
+            w = weights[i]
             for j in range(m):
-                CtW[a, j] += factor * row[j]
-        level = codes[i]
+                row[j] = C[i, j] - centre[j]
+            for j in range(m):
+                CtBC[j] += w * row[j] * row[j]
+            for a in range(k):
+                factor = W[i, a]
+                for j in range(m):
+                    CtW[a, j] += factor * row[j]
+            for a in range(q):
+                factor = w * Z[i, a]
+                for j in range(m):
+                    sums[a, j] += factor * row[j]
         for a in range(q):
-            factor = w * Z[i, a]
-            for j in range(m):
-                ZtBC[level, a, j] += factor * row[j]
+            for b in range(q):
+                factor = H[level, a, b]
+                for j in range(m):
+                    spent[j] += factor * sums[a, j] * sums[b, j]
