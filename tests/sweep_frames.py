@@ -19,6 +19,7 @@ class Found:
 
     table: pd.DataFrame
     tests: pd.DataFrame
+    spec: dict = dataclasses.field(default_factory=dict)
 
     @property
     def failures(self) -> pd.DataFrame:

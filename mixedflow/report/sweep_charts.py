@@ -25,7 +25,8 @@ from mixedflow.report.drawing import (
     short,
     tip,
 )
-from mixedflow.sweeps.calibration import inflation, uniform_band
+from mixedflow.sweeps.calibration import uniform_band
+from mixedflow.sweeps.scan_result import genomic_control
 
 BINS = 50
 UPPER_TAIL = 0.995
@@ -171,7 +172,10 @@ def calibration(variants: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Any
         for name in coefficient_names(rows):
             p = _column(rows, f"p:{name}")
             if np.isfinite(p).any():
-                found[name] = {"n": int(np.isfinite(p).sum()), "lambda": short(inflation(p), 4)}
+                found[name] = {
+                    "n": int(np.isfinite(p).sum()),
+                    "lambda": short(genomic_control(p), 4),
+                }
         out[label] = found
     return out
 

@@ -16,7 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from mixedflow.data.atomic import atomic_write_text
-from mixedflow.report import sweep_charts, sweep_tables
+from mixedflow.report import sweep_calls, sweep_charts, sweep_tables
 from mixedflow.report.sweep_data import packed_column, packed_table
 from mixedflow.report.tables import Table
 from mixedflow.report.theme import asset, environment
@@ -41,6 +41,10 @@ class SweepOutcome(Protocol):
     def failures(self) -> pd.DataFrame:
         """The rows of the table that have a reason instead of a fit."""
 
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """What was asked, as plain values."""
+
 
 @dataclass(frozen=True, slots=True)
 class SweepSection:
@@ -52,9 +56,10 @@ class SweepSection:
     result : its outcome
     title : how the page calls the sweep; its name when empty
     page : address of its page, relative to the report; ``<name>.html`` when empty
-    formulas : model -> right-hand side, ``~ x + (1 | g)``
-    data : the rows, as Python writes them in a call: ``"cells.parquet"``; ``data`` when empty
-    options : model -> what else a fit is told, ``reml=False``; nothing when empty
+    formulas : model -> right-hand side, ``~ x + (1 | g)``; what the sweep was asked when empty
+    data : the file of rows and traits, as Python writes it in a call: ``"cells.parquet"``; empty
+        where there is no such file
+    options : model -> what else a fit is told, ``reml=False``; what the sweep was asked when empty
     generated : when, as text; empty leaves it out
     """
 
@@ -71,6 +76,11 @@ class SweepSection:
     def heading(self) -> str:
         """What the sweep is called."""
         return self.title or self.name
+
+    @property
+    def right_sides(self) -> Mapping[str, str]:
+        """Formula of every model, without its response."""
+        return self.formulas or sweep_calls.formulas_of(self.result.spec)
 
     @property
     def address(self) -> str:
@@ -152,19 +162,13 @@ def sweep_facts(section: SweepSection) -> list[tuple[str, str]]:
 def call_parts(section: SweepSection, label: str, rows: pd.DataFrame) -> dict[str, str]:
     """Return what stands before and after the trait's name in the call that fits it alone."""
     model = str(rows["model"].iloc[0])
-    formula = section.formulas.get(model, "~ ...").strip()
-    options = section.options.get(model, "")
-    rest = f", {options}" if options else ""
-    return {
-        "label": label,
-        "formula": formula,
-        "before": 'mf.fit("',
-        "after": f' {_inside_quotes(formula)}", {section.data or "data"}{rest})',
-    }
-
-
-def _inside_quotes(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    subset = str(rows["subset"].iloc[0]) if "subset" in rows else ""
+    spec = section.result.spec
+    formula = section.right_sides.get(model, "").strip()
+    options = section.options.get(model, sweep_calls.options_of(spec, model))
+    place = sweep_calls.rows_of(spec, subset, section.data)
+    before, after = sweep_calls.call_around(formula, place, options)
+    return {"label": label, "formula": formula, "before": before, "after": after}
 
 
 def _tables(
@@ -173,7 +177,7 @@ def _tables(
     calibrated: dict[str, dict[str, Any]],
 ) -> list[Table]:
     found = [
-        sweep_tables.endings_table(variants, section.formulas),
+        sweep_tables.endings_table(variants, section.right_sides),
         sweep_tables.significance_table(variants, calibrated),
         sweep_tables.tests_table(section.result.tests),
     ]

@@ -1,4 +1,4 @@
-"""Whether the p-values of a sweep look like those of a null hypothesis that holds.
+"""Where p-values lie when the null hypothesis holds.
 
 Stands at "Sweeps" in ``docs/algorithm.md``.
 """
@@ -11,23 +11,6 @@ from scipy import stats
 from mixedflow.design.types import Float
 
 BAND_POINTS = 60
-
-
-def inflation(p: Float) -> float:
-    """Return lambda, the median of the p-values' chi-squares over the median of chi-square(1).
-
-    ``lambda = Q(1 - median(p)) / Q(1/2)`` with ``Q`` the quantiles of chi-square on one df; one
-    where the null hypothesis holds (Devlin and Roeder 1999, Biometrics 55, 997-1004). NaN without
-    a p-value.
-
-    Parameters
-    ----------
-    p : p-values, any length; what is not finite is left out
-    """
-    known = p[np.isfinite(p)]
-    if not len(known):
-        return float("nan")
-    return float(stats.chi2.isf(np.median(known), 1) / stats.chi2.isf(0.5, 1))
 
 
 def uniform_band(n: int, level: float = 0.95) -> tuple[Float, Float, Float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import math
 import re
 
 import numpy as np
@@ -19,7 +18,7 @@ from mixedflow.report import ReportInput, render_report, render_sweep_page, writ
 from mixedflow.report.sweep_charts import histogram_rows
 from mixedflow.report.sweep_data import EXACT, packed_column, packed_table
 from mixedflow.report.sweep_tables import failure_reasons
-from mixedflow.sweeps.calibration import inflation, uniform_band
+from mixedflow.sweeps.calibration import uniform_band
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -140,13 +139,39 @@ def test_a_sweep_without_failures_says_so():
     assert "Every trait has a fit by every model." in page
 
 
+def call_of(content, variant=0, trait="gene007"):
+    one = payload(render_sweep_page(content))["variants"][variant]
+    return f"{one['before']}{trait}{one['after']}"
+
+
 def test_call_is_python_that_fits_the_trait(section):
     content = dataclasses.replace(section, data='"cells.parquet"', options={"full": "reml=False"})
-    first = payload(render_sweep_page(content))["variants"][0]
-    call = f"{first['before']}gene007{first['after']}"
+    call = call_of(content)
     assert call == (
         'mf.fit("gene007 ~ x + C(z, \\"sum\\") + (1 | g)", "cells.parquet", reml=False)'
     )
+    compile(call, "call", "eval")
+
+
+def test_call_follows_what_was_asked(section):
+    spec = {
+        "models": {"null": "~ 1 + (1 | g)"}, "residual": {"null": "ar1(t | g)"}, "reml": False,
+        "weights": "w", "levels": {"z": ["a", "b"]}, "source": "cells.parquet",
+        "subsets": {"all": None, "f": {"sex": ["f"], "age": ["1", "2"]}},
+    }  # fmt: skip
+    table = section.result.table.query("model == 'null'")
+    both = pd.concat([table, table.assign(subset="f")], ignore_index=True)
+    result = sweep_frames.Found(both, section.result.tests, spec)
+    content = dataclasses.replace(section, result=result, formulas={})
+    rest = "residual='ar1(t | g)', weights='w', levels={'z': ['a', 'b']})"
+    about = "  # data: a frame of 'cells.parquet' with the trait as a column"
+    assert call_of(content) == f'mf.fit("gene007 ~ 1 + (1 | g)", data, reml=False, {rest}{about}'
+    call = call_of(dataclasses.replace(content, data='"cells.parquet"'), 1)
+    rows = (
+        "data[(data['sex'].astype(str).isin(['f'])) & (data['age'].astype(str).isin(['1', '2']))]"
+    )
+    assert call.startswith(f'mf.fit("gene007 ~ 1 + (1 | g)", {rows}, reml=False')
+    assert call.endswith('  # data: a frame of "cells.parquet"')
     compile(call, "call", "eval")
 
 
@@ -245,13 +270,17 @@ def test_report_links_to_its_sweeps(section):
     assert 'id="sweeps"' not in render_report(ReportInput(models=()))
 
 
-def test_inflation_and_band_under_the_null():
-    p = (np.arange(2000) + 0.5) / 2000
-    assert inflation(p) == pytest.approx(1.0, abs=1e-3)
-    assert inflation(p**2) > 1.5
-    assert math.isnan(inflation(np.array([np.nan])))
+def test_band_of_uniform_numbers():
     expected, lower, upper = uniform_band(2000)
     assert (lower < expected).all()
     assert (expected < upper).all()
     np.testing.assert_allclose(lower[0], 1 - 0.975 ** (1 / 2000), rtol=1e-10)
+    np.testing.assert_allclose(upper[-1], 0.975 ** (1 / 2000), rtol=1e-10)
     assert len(uniform_band(1)[0]) == 1
+
+
+def test_band_holds_most_of_a_drawn_sample():
+    p = np.sort(np.random.default_rng(5).random(5000))
+    expected, lower, upper = uniform_band(5000)
+    own = p[np.round(expected * 5000 - 0.5).astype(int)]
+    assert ((own >= lower) & (own <= upper)).mean() > 0.9
