@@ -6,17 +6,16 @@ Stands at "Scans" in ``docs/algorithm.md``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
-
-import numpy as np
 
 from mixedflow.api import fit
 from mixedflow.data import open_source
 from mixedflow.data.atomic import check_folder
 from mixedflow.data.source import Source
 from mixedflow.design.encode import Encoder
+from mixedflow.design.spec import make_spec
 from mixedflow.equations.budget import usable_cores
 from mixedflow.equations.system import model_system
 from mixedflow.errors import ConfigError, FitError, UnsupportedError, did_you_mean, listing
@@ -118,8 +117,8 @@ def scan(  # noqa: PLR0913 - everything that a scan can be told
     formula : the null model, ``"y ~ x + (1 | family)"``
     data : rows, as for :func:`mixedflow.fit`
     covariates : ``(matrix, names)``, an ``.npy`` file or an array of rows x covariates of any number
-        type, with the names of its columns (numbered from 1 without ``names``); or columns of the
-        data: a name, a pattern like ``snp*``, ``re:^snp[0-9]+$``, or several of them
+        type, with the names of its columns or a file of them (numbered from 1 without ``names``);
+        or columns of the data: a name, a pattern like ``snp*``, ``re:^snp[0-9]+$``, or several of them
     variances : ``null``, or ``reestimate`` to fit each covariate's own model, with Satterthwaite's
         degrees of freedom
     reestimate_below : reestimate only covariates whose p with the null model's variances is at most this
@@ -145,7 +144,8 @@ def scan(  # noqa: PLR0913 - everything that a scan can be told
             "a scan reads the rows again for every covariate; give the data, not condensed data"
         )
     source = open_source(data, types=types, levels=levels)
-    chosen = open_covariates(covariates, source)
+    spec = make_spec(formula, weights=weights, levels=levels)
+    chosen = open_covariates(covariates, source, spec.variables)
     null = fit(
         formula, data, reml=reml, weights=weights, levels=levels, types=types, control=control
     )
@@ -161,13 +161,12 @@ def scan(  # noqa: PLR0913 - everything that a scan can be told
         n_blocks = len(task.blocks)
         where = runner or own_runner(n_blocks, usable_cores())
         found = joined(map_each(task, n_blocks, runner=where, on_done=on_done))
-    found = _without_response(found, chosen.names, null)
-    spec = {
+    asked = {
         "formula": formula, "reml": reml, "weights": weights, "variances": variances,
         "reestimate_below": reestimate_below, "sigma": sigma, "missing": missing,
         "source": source.name,
     }  # fmt: skip
-    result = ScanResult(scan_table(chosen.names, rows.n, found), null, spec)
+    result = ScanResult(scan_table(chosen.names, rows.n, found), null, asked)
     if path is not None:
         result.save(path)
     return result
@@ -232,14 +231,3 @@ def blocked(count: int, bytes_each: int) -> tuple[tuple[int, int], ...]:
     size = min(room, -(-share // TILE) * TILE)
     size = size // TILE * TILE if size >= TILE else size
     return tuple((first, min(first + size, count)) for first in range(0, count, size))
-
-
-def _without_response(found: Tested, names: tuple[str, ...], null: FitResult) -> Tested:
-    """Say that the response is none of its own covariates, where a pattern took it in."""
-    response = null.spec.parsed.response.text
-    at = np.array([name == response for name in names])
-    if not at.any():
-        return found
-    reason = np.where(at, "the response", found.reason)
-    numbers = {k: np.where(at, np.nan, getattr(found, k)) for k in ("estimate", "se", "df", "p")}
-    return replace(found, reason=reason, **numbers)

@@ -5,7 +5,9 @@ Stands at "Scans" in ``docs/algorithm.md``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +17,8 @@ from numpy.typing import NDArray
 
 from mixedflow.data.source import Source
 from mixedflow.design.types import Float
-from mixedflow.errors import DataError
-from mixedflow.sweeps.traits import ColumnTraits, chosen_traits, open_matrix
+from mixedflow.errors import ConfigError, DataError, did_you_mean, listing
+from mixedflow.sweeps.traits import REGEX, ColumnTraits, chosen_traits, open_matrix, read_names
 
 
 class Covariates(Protocol):
@@ -55,11 +57,9 @@ class MatrixCovariates:
         return self.rows * self._matrix().dtype.itemsize
 
     def read(self, first: int, last: int, rows: NDArray[np.bool_]) -> Float:
-        """Return columns of the matrix; those on disk are copied."""
+        """Return columns of the matrix as they lie there."""
         some = self._matrix()[:, first:last]
-        if not rows.all():
-            return some[rows]
-        return np.array(some) if isinstance(self.place, Path) else some
+        return some if rows.all() else some[rows]
 
     def _matrix(self) -> Float:
         return open_matrix(self.place) if isinstance(self.place, Path) else self.place
@@ -84,36 +84,71 @@ class ColumnCovariates:
         return np.concatenate(parts, axis=1)[:, rows].T
 
 
-def open_covariates(wanted: Any, source: Source) -> Covariates:
+def open_covariates(wanted: Any, source: Source, taken: Collection[str]) -> Covariates:
     """Return the covariates that names, patterns or a matrix say.
 
     Parameters
     ----------
     wanted : names and patterns of columns; an ``.npy`` file or a two-dimensional array; such a
-        matrix together with the names of its columns
+        matrix together with the names of its columns, or the file that holds them
     source : the data
+    taken : columns that the null model reads, which no pattern chooses
 
     Raises
     ------
+    ConfigError
+        for what is neither names nor a matrix
     DataError
         for columns that are not there, and matrices that do not fit the data.
     """
-    pair = (
-        isinstance(wanted, tuple)
-        and len(wanted) == 2
-        and (isinstance(wanted[0], (Path, np.ndarray)) or _is_file(wanted[0]))
-    )
+    pair = isinstance(wanted, tuple) and len(wanted) == 2 and _is_matrix(wanted[0])
     place, names = wanted if pair else (wanted, None)
-    if _is_file(place) or isinstance(place, (Path, np.ndarray)):
+    if _is_matrix(place):
         return _matrix(place, names, source)
-    return ColumnCovariates(source, chosen_traits(place, ColumnTraits(source).names))
+    return ColumnCovariates(source, _chosen(place, ColumnTraits(source).names, taken))
 
 
-def _is_file(value: Any) -> bool:
-    return isinstance(value, str) and value.endswith(".npy")
+def _chosen(wanted: Any, known: Sequence[str], taken: Collection[str]) -> tuple[str, ...]:
+    """Return the columns that names and patterns choose, each once."""
+    listed = [wanted] if isinstance(wanted, str) else wanted
+    if not isinstance(listed, Iterable) or not all(isinstance(one, str) for one in listed):
+        raise ConfigError(
+            "covariates must be names or patterns of columns, an .npy file or a matrix, or a matrix "
+            f"with names, not {type(wanted).__name__}"
+        )
+    out: dict[str, None] = {}
+    for one in listed:
+        if one in taken:
+            raise DataError(f"'{one}' cannot be a covariate of the scan: the null model reads it")
+        if one.startswith(REGEX):
+            _check_expression(one)
+        try:
+            out.update(dict.fromkeys(chosen_traits(one, known, taken)))
+        except DataError:
+            free = [name for name in known if name not in taken]
+            raise DataError(
+                f"no column of numbers is called '{one}' or fits it{did_you_mean(one, free[:10_000])} "
+                f"(there are {listing(free)})"
+            ) from None
+    if not out:
+        raise DataError("a scan needs at least one covariate")
+    return tuple(out)
 
 
-def _matrix(place: Any, names: Sequence[str] | None, source: Source) -> MatrixCovariates:
+def _check_expression(pattern: str) -> None:
+    try:
+        re.compile(pattern[len(REGEX) :])
+    except re.error as error:
+        raise DataError(f"'{pattern}' is no regular expression: {error}") from None
+
+
+def _is_matrix(value: Any) -> bool:
+    return isinstance(value, (Path, np.ndarray)) or (
+        isinstance(value, str) and value.endswith(".npy")
+    )
+
+
+def _matrix(place: Any, names: Any, source: Source) -> MatrixCovariates:
     if isinstance(place, np.ndarray):
         where: Path | Float = place
         matrix, said = place, "the covariates"
@@ -131,7 +166,9 @@ def _matrix(place: Any, names: Sequence[str] | None, source: Source) -> MatrixCo
             f"order; found {len(matrix)} rows"
         )
     count = matrix.shape[1]
-    named = [str(k + 1) for k in range(count)] if names is None else [str(n) for n in names]
+    if isinstance(names, (str, Path)):
+        names = read_names(Path(names))
+    named = [str(k) for k in (range(1, count + 1) if names is None else names)]
     _check_names(named, count, said)
     return MatrixCovariates(where, tuple(named), source.n_rows)
 
@@ -142,6 +179,5 @@ def _check_names(names: list[str], count: int, said: str) -> None:
     if len(names) != count:
         raise DataError(f"{said} must have a name for each of {count} columns; found {len(names)}")
     if len(set(names)) < count:
-        seen: set[str] = set()
-        twice = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        twice = next(name for name, often in Counter(names).items() if often > 1)
         raise DataError(f"{said} must have names that differ; found '{twice}' twice")

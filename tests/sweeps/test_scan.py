@@ -162,6 +162,9 @@ def test_matrices_on_disk_of_any_number_type(tmp_path, order, kind):
     wanted = mf.scan("y ~ x + (1 | g)", data, C.astype(float)).table
     assert found["covariate"].tolist() == names
     np.testing.assert_allclose(found[NUMBERS], wanted[NUMBERS], rtol=1e-10)
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    listed = mf.scan("y ~ x + (1 | g)", data, (str(tmp_path / "c.npy"), tmp_path / "names.txt"))
+    pd.testing.assert_frame_equal(found, listed.table)
     bare = mf.scan("y ~ x + (1 | g)", data, str(tmp_path / "c.npy")).table
     assert bare["covariate"].tolist() == ["1", "2", "3", "4", "5"]
     pd.testing.assert_frame_equal(found[NUMBERS], bare[NUMBERS])
@@ -177,9 +180,8 @@ def test_columns_of_the_data_by_pattern():
         np.testing.assert_allclose(
             found[NUMBERS], mf.scan("y ~ x + (1 | g)", data, C).table[NUMBERS], rtol=1e-10
         )
-    every = mf.scan("y ~ x + (1 | g)", wide, "*").table.set_index("covariate")["error"]
-    assert every["y"] == "the response"
-    assert every["x"] == "a sum of the model's columns"
+    every = mf.scan("y ~ x + (1 | g)", wide, "*").table
+    assert every["covariate"].tolist() == ["h", "w", "snp0", "snp1", "snp2", "snp3"]
 
 
 def test_rows_that_lack_a_predictor_are_left_out_of_the_covariates():
@@ -311,7 +313,11 @@ def test_a_damaged_scan_is_said(tmp_path):
         (DataError, "a name for each of 2 columns", {"covariates": (np.zeros((240, 2)), ["a"])}),
         (DataError, "found 'a' twice", {"covariates": (np.zeros((240, 2)), ["a", "a"])}),
         (DataError, "at least one column", {"covariates": np.zeros((240, 0))}),
-        (DataError, "'snp' (there are 'g', 'h', 'x', 'y', 'w')", {"covariates": "snp"}),
+        (DataError, "'snp' or fits it (there are 'h', 'w')", {"covariates": "snp"}),
+        (DataError, "'re:[' is no regular expression", {"covariates": ["h", "re:["]}),
+        (DataError, "'x' cannot be a covariate", {"covariates": ["h", "x"]}),
+        (DataError, "at least one covariate", {"covariates": []}),
+        (ConfigError, "not int", {"covariates": 7}),
         (UnsupportedError, "not for 'y ~ x + (1 | g) + (1 | h)'",
          {"formula": "y ~ x + (1 | g) + (1 | h)", "variances": "reestimate"}),
     ],
