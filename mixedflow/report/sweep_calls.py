@@ -38,7 +38,7 @@ def rows_of(spec: Mapping[str, Any], subset: str, data: str) -> tuple[str, str]:
     wanted: Mapping[str, Sequence[str]] | None = (spec.get("subsets") or {}).get(subset)
     if data and not wanted:
         return data, ""
-    about = data or repr(str(spec.get("source", "the sweep")))
+    about = data or " ".join(str(spec.get("source", "the sweep")).split())
     note = f"data: a frame of {about}" + ("" if data else " with the trait as a column")
     if not wanted:
         return "data", note

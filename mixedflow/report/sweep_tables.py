@@ -29,12 +29,14 @@ class FailureReason:
     ----------
     reason : its words, numbers left out
     rows : how many
-    examples : some of the traits
+    traits : of how many traits
+    examples : some of them
     query : what the search of the page finds them by
     """
 
     reason: str
     rows: int
+    traits: int
     examples: tuple[str, ...]
     query: str
 
@@ -136,9 +138,11 @@ def failure_reasons(failures: pd.DataFrame) -> tuple[FailureReason, ...]:
 def _reason(kind: str, rows: pd.DataFrame, errors: pd.Series) -> FailureReason:
     alone = len(errors.unique()) == 1
     text = str(errors.iloc[0]) if alone else re.sub(r"\d+", "…", kind) + ": …"
-    examples = tuple(dict.fromkeys(str(name) for name in rows["trait"]))[:EXAMPLES]
+    traits = tuple(dict.fromkeys(str(name) for name in rows["trait"]))
     sign, wanted = ("=", text) if alone else ("~", kind)
-    return FailureReason(text, len(rows), examples, f"error {sign} {quoted(wanted)}")
+    return FailureReason(
+        text, len(rows), len(traits), traits[:EXAMPLES], f"error {sign} {quoted(wanted)}"
+    )
 
 
 def quoted(text: str) -> str:

@@ -126,7 +126,7 @@ def test_summary_counts(section, page):
 
 def test_failures_are_counted_by_reason(section, page):
     few, constant = failure_reasons(section.result.failures)[::-1]
-    assert (constant.reason, constant.rows) == ("constant", 2)
+    assert (constant.reason, constant.rows, constant.traits) == ("constant", 2, 2)
     assert (few.reason, few.rows) == ("too few rows: …", 2)
     assert constant.query == 'error = "constant"'
     assert few.query == 'error ~ "too few rows"'
@@ -164,7 +164,7 @@ def test_call_follows_what_was_asked(section):
     result = sweep_frames.Found(both, section.result.tests, spec)
     content = dataclasses.replace(section, result=result, formulas={})
     rest = "residual='ar1(t | g)', weights='w', levels={'z': ['a', 'b']})"
-    about = "  # data: a frame of 'cells.parquet' with the trait as a column"
+    about = "  # data: a frame of cells.parquet with the trait as a column"
     assert call_of(content) == f'mf.fit("gene007 ~ 1 + (1 | g)", data, reml=False, {rest}{about}'
     call = call_of(dataclasses.replace(content, data='"cells.parquet"'), 1)
     rows = (

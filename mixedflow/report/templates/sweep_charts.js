@@ -25,14 +25,17 @@
   const labels = data.variants.map(function (one) { return one.label; });
   function variantAt(label) { return labels.indexOf(label); }
 
+  let chosenByReader = "";
+  function isEffect(name) { return name !== "(Intercept)"; }
+
   function fillChoices() {
     const model = choice.model.value;
     const names = Object.keys(data.calibration[model] || {});
     const order = data.coefficients.filter(function (name) { return names.includes(name); });
-    const first = choice.coefficient.options.length === 0;
+    const before = chosenByReader;
     fill(choice.coefficient, order);
-    const effect = order.find(function (name) { return name !== "(Intercept)"; });
-    if (first && effect) choice.coefficient.value = effect;
+    if (order.includes(before)) choice.coefficient.value = before;
+    else choice.coefficient.value = order.find(isEffect) || order[0] || "";
     const bins = data.histograms[model] || {};
     fill(choice.component, data.components.filter(function (name) { return name in bins; }));
   }
@@ -174,6 +177,8 @@
 
   page.drawCharts = async function () {
     fill(choice.model, labels);
+    const telling = labels.find(function (label) { return Object.keys(data.calibration[label]).some(isEffect); });
+    if (telling) choice.model.value = telling;
     fillChoices();
     for (const key of ["volcano", "quantiles", "histogram"]) await make(key);
     drawPoints();
@@ -181,6 +186,9 @@
     document.documentElement.dataset.charts = "drawn";
   };
   choice.model.addEventListener("change", function () { fillChoices(); drawPoints(); drawBins(); });
-  choice.coefficient.addEventListener("change", drawPoints);
+  choice.coefficient.addEventListener("change", function () {
+    chosenByReader = choice.coefficient.value;
+    drawPoints();
+  });
   choice.component.addEventListener("change", drawBins);
 })(window.sweepPage);

@@ -4,6 +4,7 @@
   const panel = document.getElementById("panel");
   const data = page.data, table = page.table, tests = page.tests, element = page.element;
   const PARTS = [["estimate", "Estimate"], ["se", "Std. error"], ["df", "df"], ["statistic", "t"], ["p", "p"], ["q", "q"]];
+  const NAMES = { chisq: "χ²", p_mixture: "p (mixture)" };
   let back = null;
 
   function cellOf(name, i, source) {
@@ -78,12 +79,18 @@
     const trait = table.named.get("trait").text(i), names = tests.named.get("trait");
     if (!names || !tests.named.has("test")) return null;
     const subsets = tests.named.get("subset"), own = table.named.get("subset"), subset = own ? own.text(i) : "";
-    const rows = [], parts = ["chisq", "df", "p", "p_mixture", "q"].filter(function (name) { return tests.named.has(name); });
+    const rows = [], notes = [], parts = ["chisq", "df", "p", "p_mixture", "q"].filter(function (name) { return tests.named.has(name); });
+    const note = tests.named.get("note");
     for (let k = 0; k < tests.length; k++) {
       if (names.text(k) !== trait || (subsets && subsets.text(k) !== subset)) continue;
-      rows.push([tests.named.get("test").text(k)].concat(parts.map(function (name) { return cellOf(name, k, tests); })));
+      const test = tests.named.get("test").text(k);
+      if (note && note.text(k)) notes.push(test + ": " + note.text(k) + ".");
+      rows.push([test].concat(parts.map(function (name) { return cellOf(name, k, tests); })));
     }
-    return rows.length ? tableOf("Tests between models", ["Test"].concat(parts), rows) : null;
+    if (!rows.length) return null;
+    const holder = tableOf("Tests between models", ["Test"].concat(parts.map(function (name) { return NAMES[name] || name; })), rows);
+    if (notes.length) holder.append(element("p", notes.join(" "), "table-note"));
+    return holder;
   }
 
   function modelButtons(i) {
