@@ -161,8 +161,8 @@ def _tests(
         for name in pair:
             if name not in named:
                 raise ConfigError(
-                    f"tests: '{test}' names the model '{name}'{did_you_mean(str(name), named)}, "
-                    f"which the sweep does not have (it has {listing(named)})"
+                    f"tests: '{test}' names the model '{name}', which the sweep does not have"
+                    f"{did_you_mean(str(name), named)} (it has {listing(named)})"
                 )
         out[str(test)] = (pair[0], pair[1])
     return out

@@ -132,7 +132,8 @@ def read_names(path: Path) -> tuple[str, ...]:
             return tuple(str(value) for value in table.column(0).to_pylist())
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise SourceError(f"the names in '{path}' cannot be read: {error}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(f"the names in '{path}' cannot be read: {reason}") from None
     return tuple(line.strip() for line in lines if line.strip())
 
 
