@@ -32,7 +32,15 @@ from mixedflow.sweeps.ratios import Pair
 from mixedflow.sweeps.result import OWN_FILES, SweepResult, load_sweep
 from mixedflow.sweeps.traits import ColumnTraits, TraitRows, chosen_traits, make_matrix
 
-__all__ = ["SweepPlan", "fit_missing", "gather", "load_sweep", "plan_sweep", "sweep"]
+__all__ = [
+    "SweepPlan",
+    "fit_missing",
+    "gather",
+    "load_sweep",
+    "missing_traits",
+    "plan_sweep",
+    "sweep",
+]
 
 CHUNK_BYTES = 1 << 28
 """Memory that one chunk of responses may take."""
@@ -228,14 +236,7 @@ def fit_missing(
     parts = None if path is None else Parts(Path(path) / FOLDER)
     names = plan.names if only is None else tuple(only)
     where = runner or own_runner(len(names), usable_cores())
-    keys = [m.key for m in plan.models]
-    stored = None if parts is None else parts.read(keys)
-    chunks = chunked(plan)
-    task = ChunkTask(plan.source.n_partitions, plan.traits, plan.models, (), condense, parts)
-    digests: dict[str, str] = {}
-    if stored is not None and len(stored):
-        digests = _digests(task, chunks, set(stored["trait"]) & set(names), where)
-    jobs = _jobs(chunks, set(names), len(plan.models), _there(plan, digests, stored))
+    jobs, digests = _left(plan, parts, set(names), where)
     task = ChunkTask(plan.source.n_partitions, plan.traits, plan.models, jobs, condense, parts)
     made = map_each(task, len(jobs), runner=where, on_done=on_done)
     if parts is None:
@@ -245,7 +246,30 @@ def fit_missing(
             digests |= one
     if only is not None:
         return pd.DataFrame()
-    return _chosen(parts.read(keys), digests)
+    return _chosen(parts.read([m.key for m in plan.models]), digests)
+
+
+def missing_traits(
+    plan: SweepPlan, path: str | Path, *, runner: Runner | None = None
+) -> tuple[str, ...]:
+    """Return the traits of a plan that lack rows in the folder of the sweep."""
+    where = runner or own_runner(len(plan.names), usable_cores())
+    jobs, _ = _left(plan, Parts(Path(path) / FOLDER), set(plan.names), where)
+    found = {name for job in jobs for name in job.names}
+    return tuple(name for name in plan.names if name in found)
+
+
+def _left(
+    plan: SweepPlan, parts: Parts | None, names: set[str], runner: Runner
+) -> tuple[tuple[ChunkJob, ...], dict[str, str]]:
+    """Return what is left to do of some traits, and the digests of those that have rows."""
+    stored = None if parts is None else parts.read([m.key for m in plan.models])
+    chunks = chunked(plan)
+    digests: dict[str, str] = {}
+    if stored is not None and len(stored):
+        task = ChunkTask(plan.source.n_partitions, plan.traits, plan.models, (), condense, parts)
+        digests = _digests(task, chunks, set(stored["trait"]) & names, runner)
+    return _jobs(chunks, names, len(plan.models), _there(plan, digests, stored)), digests
 
 
 def _digests(

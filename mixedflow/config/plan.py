@@ -17,6 +17,7 @@ from pathlib import Path
 from mixedflow.config.inference import InferConfig, check_factors, check_variables
 from mixedflow.config.models import Config, DataConfig, ModelConfig, parse_memory
 from mixedflow.config.section import Section
+from mixedflow.config.sweep_plan import check_sweep, sweep_options
 from mixedflow.errors import ConfigError, MixedflowError
 
 DEFAULT_MEMORY_MB = 4000
@@ -166,6 +167,17 @@ class WorkflowPlan:
         place = "prepared" if model.sharded else f"designs/{self.designs[name]}"
         return f"{self.config.output}/{model.data}/{place}"
 
+    def sweep_options(self, name: str) -> str:
+        """Return the options of ``mixedflow sweep plan`` for a sweep."""
+        sweep = self.config.sweep[name]
+        data = self.config.data[sweep.data]
+        return shlex.join([*sweep_options(sweep), *_level_options(data)])
+
+    def sweep_files(self, name: str) -> list[str]:
+        """Return the files of a sweep beside its data: the matrix and its names, if there is one."""
+        matrix = self.config.sweep[name].matrix
+        return [] if matrix is None else [matrix.path, matrix.names]
+
     def fit_threads(self, name: str) -> int:
         """Return the threads that a fit may use; a sharded one reads the rows."""
         return self.threads if self.config.models[name].sharded else 1
@@ -194,7 +206,15 @@ def make_plan(config: Config, where: str = "the configuration") -> WorkflowPlan:
             _check_sharded(name, config, where)
         if model.infer is not None:
             check_asked(model, f"{where}: models.{name}.infer.")
-    return WorkflowPlan(config, designs)
+    plan = WorkflowPlan(config, designs)
+    for name, sweep in config.sweep.items():
+        check_sweep(sweep, config.data[sweep.data], f"{where}: sweep.{name}")
+        if sweep.matrix is not None and plan.residual_group(sweep.data) is not None:
+            raise ConfigError(
+                f"{where}: sweep.{name}.matrix has the rows of '{sweep.data}' in their order, which the"
+                " residuals of its models change; give the sweep a data set of its own"
+            )
+    return plan
 
 
 def _design_of(model: ModelConfig, data: DataConfig) -> str:

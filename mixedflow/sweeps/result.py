@@ -26,7 +26,10 @@ from mixedflow.results.tabulating import pd
 MANIFEST = "sweep.json"
 TABLE, TESTS = "sweep.parquet", "tests.parquet"
 KIND = ManifestKind("a sweep", MANIFEST, 1, "mixedflow-sweep", again="run the sweep again")
-OWN_FILES = (MANIFEST, TABLE, TESTS, "parts")
+PLAN, JOBS = "plan.json", "jobs"
+"""What the workflow keeps beside them: the jobs of a sweep, and notes of those that are done."""
+
+OWN_FILES = (MANIFEST, TABLE, TESTS, "parts", PLAN, JOBS)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

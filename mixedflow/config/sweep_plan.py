@@ -1,0 +1,73 @@
+"""What the workflow runs for the sweeps of a configuration: checks, and options of their verbs.
+
+Stands outside the equations of ``docs/algorithm.md``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mixedflow.config.sweeps import SweepConfig
+from mixedflow.errors import MixedflowError
+
+if TYPE_CHECKING:
+    from mixedflow.config.models import DataConfig
+    from mixedflow.design.spec import ModelSpec
+
+STAND_IN = "trait"
+"""What stands for the response where a formula is checked before any data are seen."""
+
+
+def check_sweep(sweep: SweepConfig, data: DataConfig, where: str) -> None:
+    """Raise where a formula or a structure of residuals of a sweep cannot be read."""
+    for name in sweep.models:
+        try:
+            model_spec(sweep, name, data)
+        except MixedflowError as fault:
+            key = "residual" if str(fault).startswith("residual=") else "formula"
+            inside = f".{key}" if sweep.models[name].residual != "iid" else ""
+            raise type(fault)(f"{where}.models.{name}{inside}: {fault}") from None
+
+
+def model_spec(sweep: SweepConfig, name: str, data: DataConfig) -> ModelSpec:
+    """Return the description of one model of a sweep, a stand-in for its response."""
+    from mixedflow.design.spec import make_spec, require_random_term
+
+    model = sweep.models[name]
+    spec = make_spec(
+        f"{STAND_IN} {model.formula.lstrip()}",
+        weights=sweep.weights,
+        levels=data.levels,
+        residual=model.residual,
+    )
+    require_random_term(spec)
+    return spec
+
+
+def sweep_options(sweep: SweepConfig) -> list[str]:
+    """Return the options of ``mixedflow sweep plan`` that say what is swept."""
+    options = [f"--trait={one}" for one in sweep.traits]
+    for name, model in sweep.models.items():
+        options.append(f"--model={name}={model.formula}")
+        if model.residual != "iid":
+            options.append(f"--residual={name}={model.residual}")
+    for name, rows in sweep.subsets.items():
+        options.append(f"--subset={name}={_flow(rows or {})}")
+    options += [f"--test={name}={','.join(pair)}" for name, pair in sweep.tests.items()]
+    if sweep.matrix is not None:
+        options += [f"--matrix={sweep.matrix.path}", f"--matrix-names={sweep.matrix.names}"]
+    if sweep.long is not None:
+        options.append(f"--long={_flow(sweep.long.model_dump(mode='json'))}")
+    if sweep.weights is not None:
+        options.append(f"--weights={sweep.weights}")
+    options += ["--reml" if sweep.reml else "--ml", f"--ddf={sweep.ddf}", f"--q={sweep.q}"]
+    if sweep.traits_per_job is not None:
+        options.append(f"--traits-per-job={sweep.traits_per_job}")
+    return options
+
+
+def _flow(value: Mapping[str, object]) -> str:
+    """Return a mapping as YAML in one line."""
+    return json.dumps(value, ensure_ascii=False)
