@@ -19,6 +19,7 @@ from bad_inputs.marginal_cases import MARGINALS
 from bad_inputs.output_cases import OUTPUTS
 from bad_inputs.prediction_cases import PREDICTIONS
 from bad_inputs.residual_cases import RESIDUALS
+from bad_inputs.scan_cases import SCANS
 from bad_inputs.stored_cases import STORED_FILES
 from bad_inputs.sweep_cases import SWEEPS
 from bad_inputs.variance_cases import VARIANCES
@@ -36,6 +37,7 @@ SECTIONS: dict[str, Sequence[Case]] = {
     **MARGINALS,
     **PREDICTIONS,
     **BOOTSTRAPS,
+    **SCANS,
     **SWEEPS,
     **DATA_FILES,
     **DATA,
