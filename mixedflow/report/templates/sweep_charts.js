@@ -1,7 +1,7 @@
 "use strict";
 // Volcano, quantiles of p-values, histogram: filled from the table for what is chosen.
 (function (page) {
-  const MOST = 40000, ALWAYS = 0.01, SMALLEST = 5e-324;
+  const SMALLEST_KEPT = 15000, SMALLEST = 5e-324;
   const data = page.data, table = page.table;
   const views = {};
   const chosen = { row: -1 };
@@ -62,13 +62,11 @@
     return out.sort(function (a, b) { return a.p - b.p || a.row - b.row; });
   }
 
-  // All small p-values, and every k-th of the others.
+  // The smallest p-values, and every k-th of the others.
   function thinned(all) {
-    if (all.length <= MOST) return all;
-    const small = all.filter(function (one) { return one.p < ALWAYS; });
-    const rest = all.length - small.length;
-    const step = Math.max(1, Math.ceil(rest / MOST));
-    return all.filter(function (one, k) { return one.p < ALWAYS || k % step === 0; });
+    if (all.length <= 2 * SMALLEST_KEPT) return all;
+    const step = Math.ceil((all.length - SMALLEST_KEPT) / SMALLEST_KEPT);
+    return all.filter(function (one, k) { return k < SMALLEST_KEPT || (k - SMALLEST_KEPT) % step === 0; });
   }
 
   function put(key, sets) {
@@ -93,13 +91,14 @@
     const drawn = thinned(current), drawnQuantiles = thinned(quantiles);
     const known = (data.calibration[model] || {})[name];
     const few = drawn.length === current.length ? "" : " " + drawn.length.toLocaleString("en-US") +
-      " of them are drawn: all with p < " + ALWAYS + ", evenly spread ones of the others.";
+      " of them are drawn: the " + SMALLEST_KEPT.toLocaleString("en-US") +
+      " with the smallest p, and of the others, by rank, ones that are evenly spaced.";
     const zero = n && all[0].p === 0 ? " p-values too small for double precision are drawn at the top." : "";
     const count = n.toLocaleString("en-US");
     note("volcano", name + ": estimates and p-values of " + count + " traits." + few + zero + " A click shows the trait's fit.");
     note("quantiles", name + ": " + count + " p-values, λ = " +
       (known && known.lambda !== null ? known.lambda.toFixed(3) : "–") +
-      "; the band holds 95 % of each rank where nothing is there." + few.replace("evenly", "by rank evenly"));
+      "; the band holds 95 % of each rank where nothing is there." + few);
     put("volcano", { points: drawn, chosen: mark(current) });
     put("quantiles", { points: drawnQuantiles, band: known ? data.bands[String(known.n)] : [], chosen: mark(quantiles) });
   }
