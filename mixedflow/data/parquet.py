@@ -18,6 +18,9 @@ from mixedflow.data.fingerprint import sha256_of_file, sha256_of_files, sha256_o
 from mixedflow.data.source import BaseSource, default_partition_rows
 from mixedflow.errors import DataError, SourceError
 
+WIDE = 1_000
+"""Columns from which a file's footer is kept between one reading and the next."""
+
 
 @dataclass(frozen=True, slots=True)
 class ParquetPart:
@@ -63,6 +66,7 @@ class ParquetSource(BaseSource):
         self._paths = list(paths)
         categories = _pandas_categories(footers[0].schema) if footers else []
         rules = plan_columns(held, declarations, name, categories=categories)
+        self._footers: dict[Path, tuple[tuple[int, int], pq.FileMetaData]] = {}
         super().__init__(name, rules, [p.rows for p in self._parts], header_lines=header_lines)
 
     def _read_raw(self, index: int, columns: Sequence[str]) -> pa.Table:
@@ -70,11 +74,19 @@ class ParquetSource(BaseSource):
         rules = (self.rules[c] for c in columns)
         texts = [rule.name for rule in rules if rule.coded and rule.target == pa.string()]
         try:
-            with open_parquet(part.path, texts) as file:
+            stamp = _stamp(part.path)
+            known, footer = self._footers.get(part.path, (stamp, None))
+            with open_parquet(part.path, texts, footer if known == stamp else None) as file:
+                if file.metadata.num_columns >= WIDE:
+                    self._footers[part.path] = stamp, file.metadata
                 groups = list(range(part.first, part.last))
                 return file.read_row_groups(groups, columns=list(columns))
         except (OSError, pa.ArrowException) as error:
             raise unreadable(part.path, error) from error
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the footers where they are."""
+        return {**self.__dict__, "_footers": {}}
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the file, or one over those of several files."""
@@ -107,13 +119,25 @@ def _footer(path: Path) -> _Footer:
     return _Footer(schema, rows)
 
 
-def open_parquet(path: Path, texts: Sequence[str] = ()) -> pq.ParquetFile:
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return what tells that a file was written anew: its time and size."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
+
+
+def open_parquet(
+    path: Path, texts: Sequence[str] = (), footer: pq.FileMetaData | None = None
+) -> pq.ParquetFile:
     """Open a file, its page checksums verified and its text columns read as dictionaries.
 
     Nothing is buffered beforehand: that helps far stores only, and holds all compressed pages twice.
     """
     return pq.ParquetFile(
-        path, read_dictionary=list(texts), page_checksum_verification=True, pre_buffer=False
+        path,
+        metadata=footer,
+        read_dictionary=list(texts),
+        page_checksum_verification=True,
+        pre_buffer=False,
     )
 
 

@@ -217,6 +217,8 @@ def _with_reasons(
         error[new] = [text.format(n=int(n), p=p) for n in n_obs[new]]
         done |= where
     frame["error"] = error
+    if not done.any():
+        return frame
     frame.loc[done, ["converged", "singular"]] = False
     numbers = [c for c in frame.columns if frame[c].dtype.kind == "f"]
     frame.loc[done, numbers] = np.nan
