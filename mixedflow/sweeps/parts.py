@@ -31,30 +31,31 @@ FOLDER = "parts"
 FORMAT = "mixedflow-sweep-part 1"
 KEY, DIGEST = "_model", "_digest"
 """Columns of a part that say what a row was made of."""
-LENGTH = 16
-"""Hexadecimal digits of a part's name and bytes of a digest."""
+LENGTH = 32
+"""Hexadecimal digits of a part's name and of a trait's digest."""
 
 
 class TraitDigests:
     """Digests of the values of T traits, however their rows are divided."""
 
     def __init__(self, count: int) -> None:
-        self._hashes = [hashlib.blake2b(digest_size=LENGTH) for _ in range(count)]
+        self._hashes = [hashlib.sha256() for _ in range(count)]
 
     def add(self, V: Float) -> None:
         """Add the values of a partition, (T, n)."""
-        for one, values in zip(self._hashes, _plain(V), strict=True):
-            one.update(values)
+        for one, values in zip(self._hashes, V, strict=True):
+            one.update(_plain(values))
 
     def values(self) -> list[str]:
         """Return the digests."""
-        return [one.hexdigest() for one in self._hashes]
+        return [one.hexdigest()[:LENGTH] for one in self._hashes]
 
 
 def _plain(V: Float) -> Float:
     """Return values with one NaN and one zero."""
-    out: Float = np.where(np.isnan(V), np.nan, V + 0.0)
-    return np.ascontiguousarray(out)
+    out: Float = np.ascontiguousarray(V + 0.0)
+    out[np.isnan(out)] = np.nan
+    return out
 
 
 def with_keys(models: Iterable[SweepModel]) -> tuple[SweepModel, ...]:
