@@ -267,7 +267,11 @@ def test_report_links_to_its_sweeps(section):
     assert "a%20b.html" in links
     assert "#sweeps" in links
     assert "Cells &amp; genes" in page
-    assert 'id="sweeps"' not in render_report(ReportInput(models=()))
+    assert "2 sweeps" in page
+    assert 'id="overview"' not in page
+    alone = render_report(ReportInput(models=()))
+    assert 'id="sweeps"' not in alone
+    assert 'id="overview"' in alone
 
 
 def test_band_of_uniform_numbers():
