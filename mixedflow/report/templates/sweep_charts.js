@@ -95,10 +95,15 @@
       " with the smallest p, and of the others, by rank, ones that are evenly spaced.";
     const zero = n && all[0].p === 0 ? " p-values too small for double precision are drawn at the top." : "";
     const count = n.toLocaleString("en-US");
-    note("volcano", name + ": estimates and p-values of " + count + " traits." + few + zero + " A click shows the trait's fit.");
-    note("quantiles", name + ": " + count + " p-values, λ = " +
-      (known && known.lambda !== null ? known.lambda.toFixed(3) : "–") +
-      "; the band holds 95 % of each rank where nothing is there." + few);
+    if (!n) {
+      note("volcano", "There are no p-values.");
+      note("quantiles", "There are no p-values.");
+    } else {
+      note("volcano", name + ": estimates and p-values of " + count + " traits." + few + zero + " A click shows the trait's fit.");
+      note("quantiles", name + ": " + count + " p-values, λ = " +
+        (known && known.lambda !== null ? known.lambda.toFixed(3) : "–") +
+        "; the band holds 95 % of each rank where nothing is there." + few);
+    }
     put("volcano", { points: drawn, chosen: mark(current) });
     put("quantiles", { points: drawnQuantiles, band: known ? data.bands[String(known.n)] : [], chosen: mark(quantiles) });
   }
