@@ -60,7 +60,7 @@ class BlockTask:
     ----------
     covariates, null : what is tested, and against what
     blocks : first and last covariate of every block
-    missing, sigma : see :func:`scan`
+    missing, missing_value, sigma : see :func:`scan`
     compiled : whether sums are added by the compiled pass
     again, below : sums for exact fits, and the p up to which they are made; None for none
     """
@@ -69,6 +69,7 @@ class BlockTask:
     null: NullRows
     blocks: tuple[tuple[int, int], ...]
     missing: Missing
+    missing_value: float | None
     sigma: Sigma
     compiled: bool
     again: NullSums | None
@@ -80,7 +81,8 @@ class BlockTask:
         raw = self.covariates.read(first, last, self.null.kept)
         parts = []
         for start in range(0, last - first, TILE):
-            tile = tile_of(raw[:, start : start + TILE], self.null, self.missing)
+            some = raw[:, start : start + TILE]
+            tile = tile_of(some, self.null, self.missing, self.missing_value)
             found = products(tile, self.null, compiled=self.compiled)
             results = tested(tile, found, self.null, self.sigma)
             if self.again is not None:
@@ -98,6 +100,7 @@ def scan(  # noqa: PLR0913 - everything that a scan can be told
     reestimate_below: float | None = None,
     sigma: str = "each",
     missing: str = "error",
+    missing_value: float | None = None,
     reml: bool = True,
     weights: str | None = None,
     levels: Mapping[str, Sequence[Any]] | None = None,
@@ -125,6 +128,7 @@ def scan(  # noqa: PLR0913 - everything that a scan can be told
     sigma : ``each``: sigma2 = (y'P0y - (c'P0y)^2 / c'P0c) / (n - p - 1); ``null``: the null model's,
         and the normal distribution
     missing : of a covariate: ``error`` gives a row with the reason, ``mean`` puts the mean there
+    missing_value : number that stands for a missing value besides NaN, as -9 does in integers
     reml, weights, levels, types, control : of the null model, see :func:`mixedflow.fit`
     runner : where blocks of covariates are tested; threads of this process unless said otherwise (the
         bits are the same everywhere)
@@ -154,7 +158,8 @@ def scan(  # noqa: PLR0913 - everything that a scan can be told
         again = _sums_again(null, rows) if variances == "reestimate" else None
         count = len(chosen.names)
         task = BlockTask(
-            chosen, rows, blocked(count, chosen.bytes_each), _word(missing), _word(sigma),
+            chosen, rows, blocked(count, chosen.bytes_each), _word(missing),
+            missing_value, _word(sigma),
             rows.n * count > COMPILE_ABOVE, again,
             1.0 if reestimate_below is None else reestimate_below,
         )  # fmt: skip
@@ -164,7 +169,7 @@ def scan(  # noqa: PLR0913 - everything that a scan can be told
     asked = {
         "formula": formula, "reml": reml, "weights": weights, "variances": variances,
         "reestimate_below": reestimate_below, "sigma": sigma, "missing": missing,
-        "source": source.name,
+        "missing_value": missing_value, "source": source.name,
     }  # fmt: skip
     result = ScanResult(scan_table(chosen.names, rows.n, found), null, asked)
     if path is not None:

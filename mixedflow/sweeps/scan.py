@@ -85,13 +85,20 @@ class Tested:
     exact: NDArray[np.bool_]
 
 
-def tile_of(raw: Float, null: NullRows, missing: Missing) -> Tile:
-    """Return covariates centred where X spans the constant, (n, m) as they were read."""
+def tile_of(raw: Float, null: NullRows, missing: Missing, code: float | None = None) -> Tile:
+    """Return covariates centred where X spans the constant, (n, m) as they were read.
+
+    ``code`` is a number that stands for a missing value, besides NaN.
+    """
     m = raw.shape[1]
     C: Float = np.ascontiguousarray(raw.view(np.uint8) if raw.dtype == bool else raw)
     if C.dtype == np.float16:
         C = C.astype(np.float32)
     low, high = C.min(axis=0), C.max(axis=0)
+    if code is not None and ((low <= code) & (high >= code)).any():
+        gaps = np.equal(C, code)
+        if gaps.any():
+            return _mended(np.where(gaps, np.nan, C.astype(float)), null, missing)
     lacking = np.zeros(m, dtype=np.int64)
     reason = np.full(m, "", dtype=object)
     if C.dtype.kind == "f":

@@ -14,7 +14,7 @@ import pytest
 
 import mixedflow as mf
 from mixedflow.errors import ConfigError, DataError, FitError, StoredFileError, UnsupportedError
-from mixedflow.parallel import Runner
+from mixedflow.parallel import Runner, open_runner
 from mixedflow.scanning import blocked
 from mixedflow.sweeps.null_rows import null_rows
 from mixedflow.sweeps.scan import TILE, products, tile_of
@@ -213,6 +213,42 @@ def test_missing_values_are_errors_or_means():
     np.testing.assert_allclose(meant.loc[[2], NUMBERS], wanted[NUMBERS], rtol=1e-10)
     assert meant["missing"][2] == 3
     assert meant["error"].tolist() == ["", "", "", "", "no value", "", ""]
+
+
+def test_a_number_may_stand_for_missing_values():
+    data = families()
+    C = np.random.default_rng(6).integers(0, 3, (len(data), 4)).astype(np.int8)
+    C[[2, 30], 1] = -9
+    coded = mf.scan("y ~ x + (1 | g)", data, C, missing="mean", missing_value=-9).table
+    known = np.where(C == -9, np.nan, C.astype(float))
+    wanted = mf.scan("y ~ x + (1 | g)", data, known, missing="mean").table
+    np.testing.assert_allclose(coded[NUMBERS], wanted[NUMBERS], rtol=1e-10)
+    assert coded["missing"].tolist() == [0, 2, 0, 0]
+    error = mf.scan("y ~ x + (1 | g)", data, C, missing_value=-9).table["error"]
+    assert (error != "").tolist() == [False, True, False, False]
+
+
+def test_rows_in_several_partitions(tmp_path):
+    data = families()
+    C = covariates(data)
+    data.loc[3, "x"] = np.nan
+    wide = data.assign(**{f"snp{k}": C[:, k] for k in range(7)})
+    for k, rows in enumerate((slice(0, 100), slice(100, 110), slice(110, None))):
+        wide[rows].to_parquet(tmp_path / f"part{k}.parquet")
+    whole = mf.scan("y ~ x + (1 | g)", data, C).table
+    for wanted in (C, "snp*"):
+        parts = mf.scan("y ~ x + (1 | g)", str(tmp_path / "*.parquet"), wanted).table
+        np.testing.assert_allclose(parts[NUMBERS], whole[NUMBERS], rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_the_same_bits_on_worker_processes():
+    data = families()
+    C = covariates(data, 700)
+    here = mf.scan("y ~ x + (1 | g)", data, C).table
+    with open_runner("processes", workers=2) as runner:
+        there = mf.scan("y ~ x + (1 | g)", data, C, runner=runner).table
+    pd.testing.assert_frame_equal(here, there, check_exact=True)
 
 
 def test_covariates_that_say_nothing_are_rows_with_their_reason():
