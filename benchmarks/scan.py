@@ -14,6 +14,7 @@ peak memory, lambda, planted covariates found, and lambda of least squares that 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import tempfile
 import time
@@ -232,6 +233,8 @@ def report(problem: Problem, args: argparse.Namespace) -> str:
         "# Benchmarks of scans",
         "",
         "Written by `python benchmarks/scan.py`; what is asked stands at the head of that file.",
+        (f"Load {os.getloadavg()[1]:.1f} on {os.cpu_count()} cores while it was measured: where that is "
+        "more than the cores, wall times are those of a busy machine, and CPU times what to trust."),
         "",
         (f"`{FORMULA}`, {n:,} rows, {n // SIBLINGS:,} families of {SIBLINGS} siblings, "
         f"{count:,} genotypes as int8 in one `.npy` file of {problem.genotypes.stat().st_size / 1e9:.1f} GB, "
@@ -274,7 +277,7 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, help="where the genotypes go; a temporary one without"
     )
-    parser.add_argument("--out", default="docs/sweeps_benchmarks.md", help="file to write, or -")
+    parser.add_argument("--out", default="docs/scan_benchmarks.md", help="file to write, or -")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         began = time.perf_counter()
