@@ -9,10 +9,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
+from mixedflow.crossproducts.types import CrossProducts
 from mixedflow.data.source import Source
 from mixedflow.design.formula import parse_formula
+from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec, make_spec, require_random_term
-from mixedflow.errors import ConfigError, FormulaError, UnsupportedError, did_you_mean, listing
+from mixedflow.errors import (
+    ConfigError,
+    FormulaError,
+    MixedflowError,
+    UnsupportedError,
+    did_you_mean,
+    listing,
+)
 from mixedflow.estimation.control import FitControl
 from mixedflow.sweeps.model import ALL_ROWS, STAND_IN, SweepDf, SweepModel
 from mixedflow.sweeps.multiplicity import QMethod, checked_q
@@ -177,7 +186,7 @@ def built_models(asked: Checked, source: Source, condense: Condense) -> tuple[Sw
     for subset, wanted in subsets.items():
         rows = StandInSource(make_subset(subset, wanted, source), asked.response)
         for name, spec in asked.specs.items():
-            schema, sums = condense(spec, rows)
+            schema, sums = _condensed(spec, rows, condense, _where(asked, name, subset))
             out.append(
                 SweepModel(
                     name, subset, rows, spec, schema, sums, asked.request.reml, asked.ddf,
@@ -185,6 +194,24 @@ def built_models(asked: Checked, source: Source, condense: Condense) -> tuple[Sw
                 )
             )  # fmt: skip
     return tuple(out)
+
+
+def _where(asked: Checked, name: str, subset: str) -> str:
+    """Return which of several designs this is, for messages; empty where there is one."""
+    said = [f"model '{name}'"] if len(asked.specs) > 1 else []
+    said += [f"subset '{subset}'"] if asked.request.subsets is not None else []
+    return ", ".join(said)
+
+
+def _condensed(
+    spec: ModelSpec, rows: StandInSource, condense: Condense, where: str
+) -> tuple[Schema, CrossProducts]:
+    try:
+        return condense(spec, rows)
+    except MixedflowError as error:
+        if not where:
+            raise
+        raise type(error)(f"{where}: {error}") from error
 
 
 def with_tests(

@@ -157,6 +157,15 @@ SWEPT = [
         subsets={"m": {"sexx": ["male"]}},
     ),
     swept(
+        "subset without two levels of a factor",
+        "'~ sex + (1 | g)', subsets={'m': {'sex': ['male']}}",
+        DataError,
+        "subset 'm'",
+        "'sex' has one level",
+        models="~ sex + (1 | g)",
+        subsets={"m": {"sex": ["male"]}},
+    ),
+    swept(
         "subset written as code",
         "subsets={'m': \"sex == 'male'\"}",
         ConfigError,
