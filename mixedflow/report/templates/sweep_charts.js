@@ -184,7 +184,10 @@
     const telling = labels.find(function (label) { return Object.keys(data.calibration[label]).some(isEffect); });
     if (telling) choice.model.value = telling;
     fillChoices();
-    for (const key of ["volcano", "quantiles", "histogram"]) await make(key);
+    for (const key of ["volcano", "quantiles", "histogram"]) {
+      await make(key);
+      await new Promise(function (go) { setTimeout(go, 0); });
+    }
     drawPoints();
     drawBins();
     document.documentElement.dataset.charts = "drawn";
