@@ -116,6 +116,18 @@ def test_variances_again_are_those_of_a_fit_with_the_covariate(model, reml):
         assert row.p == pytest.approx(own["p"], rel=1e-7)
 
 
+def test_many_variances_again_at_once():
+    data = families(n=600, L=150)
+    C = covariates(data, 40)
+    found = mf.scan("y ~ x + (1 | g)", data, C, variances="reestimate").table
+    for k in (0, 17, 39):
+        fit = mf.fit("y ~ x + cov + (1 | g)", data.assign(cov=C[:, k]))
+        own = fit.infer().coef_table.loc["cov"]
+        np.testing.assert_allclose(
+            found.loc[k, ["estimate", "se"]].to_numpy(float), own[["estimate", "se"]], rtol=1e-8
+        )
+
+
 def test_variances_again_only_where_p_is_small():
     data = families()
     C = covariates(data, 20)
@@ -393,3 +405,19 @@ def test_a_small_scan_loads_no_compiler():
         "assert 'numba' not in sys.modules and 'dask' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_null_model_without_variance_between_groups_is_least_squares():
+    rng = np.random.default_rng(8)
+    g = np.arange(120) % 12
+    noise = rng.normal(size=120)
+    noise -= (pd.Series(noise).groupby(g).transform("mean")).to_numpy()
+    data = pd.DataFrame({"g": g, "x": rng.normal(size=120), "y": noise})
+    C = rng.normal(size=(120, 4))
+    found = mf.scan("y ~ x + (1 | g)", data, C)
+    assert found.null.singular
+    for row, c in zip(found.table.itertuples(), C.T, strict=True):
+        A = np.column_stack([np.ones(120), data.x, c])
+        b, left, *_ = np.linalg.lstsq(A, noise)
+        cov = np.linalg.inv(A.T @ A) * left[0] / 117
+        assert (row.estimate, row.se) == pytest.approx((b[2], np.sqrt(cov[2, 2])), rel=1e-9)
