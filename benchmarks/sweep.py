@@ -54,9 +54,9 @@ OURS = Way("mixedflow", "sweep_mixedflow.py", "", 1.0)
 WAYS = (
     Way("lme-python `fit_prepared`", "sweep_lme_python.py", "prepared", 1.0),
     Way("lme-python `refit_lmer`", "sweep_lme_python.py", "refit", 1.0),
-    Way("mixedlm-rs `with_endog`", "sweep_mixedlm_rs.py", "with_endog", 1.0),
-    Way("mixedlm-rs, a model a trait", "sweep_mixedlm_rs.py", "loop", 0.5),
-    Way("lme4 `refit`", "sweep_lme4.R", "refit", 0.05),
+    Way("mixedlm-rs `with_endog`", "sweep_mixedlm_rs.py", "with_endog", 0.5),
+    Way("mixedlm-rs, a model a trait", "sweep_mixedlm_rs.py", "loop", 0.25),
+    Way("lme4 `refit`", "sweep_lme4.R", "refit", 0.03),
 )
 
 INTRODUCTION = """# Benchmarks of sweeps

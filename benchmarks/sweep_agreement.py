@@ -19,6 +19,8 @@ def beside_values(theirs: dict[str, float], ours: dict[str, float]) -> tuple[flo
 
 def beside_fits(formula: str, data: Path, found: Any, sample: int, *, every_singular: bool) -> str:
     """Return sentences on the differences from ``mixedflow.fit``, trait by trait."""
+    import pandas as pd
+
     converged = found.loc[found["converged"]]
     some = converged.sample(min(sample, len(converged)), random_state=1)
     said = f"{len(some):,} traits at random"
@@ -26,7 +28,8 @@ def beside_fits(formula: str, data: Path, found: Any, sample: int, *, every_sing
         chosen = converged["trait"].isin(some["trait"]) | converged["singular"]
         said += f" and all {int(converged['singular'].sum()):,} that are singular"
         some = converged.loc[chosen]
-    apart = np.array([_apart(formula, data, row) for _, row in some.iterrows()])
+    rows = pd.read_parquet(data, columns=["g", "h", *(f"x{k}" for k in range(5)), *some["trait"]])
+    apart = np.array([_apart(formula, rows, row) for _, row in some.iterrows()])
     value, estimate, component = apart.max(axis=0)
     beyond = int((apart[:, 0] > SAME).sum())
     return (
@@ -37,11 +40,12 @@ def beside_fits(formula: str, data: Path, found: Any, sample: int, *, every_sing
     )
 
 
-def _apart(formula: str, data: Path, row: Any) -> tuple[float, float, float]:
+def _apart(formula: str, rows: Any, row: Any) -> tuple[float, float, float]:
     """Return the differences of log L, of estimates in standard errors, and of SDs in sigma."""
     import mixedflow as mf
 
-    fit = mf.fit(f"{row['trait']} {formula}", _rows(data, row["trait"]))
+    shared = rows[[name for name in rows.columns if not name.startswith("trait")]]
+    fit = mf.fit(f"y {formula}", shared.assign(y=rows[row["trait"]]))
     table = fit.coef_table
     estimates = np.array([row[f"estimate:{name}"] for name in table.index])
     errors = np.array([row[f"se:{name}"] for name in table.index])
@@ -52,15 +56,3 @@ def _apart(formula: str, data: Path, row: Any) -> tuple[float, float, float]:
     sigma = np.sqrt(fit.estimates.sigma2)
     at_sds = [*np.abs(ours - roots) / sigma, abs(row["sigma"] - sigma) / sigma]
     return abs(fit.loglik - row["logLik"]), float(at_estimates.max()), float(max(at_sds))
-
-
-def _rows(data: Path, trait: str) -> Any:
-    """Return a trait's column beside the others that models need; these are read once."""
-    import pandas as pd
-
-    if data not in _KEPT:
-        _KEPT[data] = pd.read_parquet(data, columns=["g", "h", *(f"x{k}" for k in range(5))])
-    return _KEPT[data].assign(**{trait: pd.read_parquet(data, columns=[trait])[trait]})
-
-
-_KEPT: dict[Path, Any] = {}
