@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, get_args
 
@@ -121,7 +122,8 @@ def scan(  # noqa: PLR0913 - everything that a scan can be told
     data : rows, as for :func:`mixedflow.fit`
     covariates : ``(matrix, names)``, an ``.npy`` file or an array of rows x covariates of any number
         type, with the names of its columns or a file of them (numbered from 1 without ``names``);
-        or columns of the data: a name, a pattern like ``snp*``, ``re:^snp[0-9]+$``, or several of them
+        a data frame of numbers; or columns of the data: a name, a pattern like ``snp*``,
+        ``re:^snp[0-9]+$``, or several of them
     variances : ``null``, or ``reestimate`` to fit each covariate's own model, with Satterthwaite's
         degrees of freedom
     reestimate_below : reestimate only covariates whose p with the null model's variances is at most this
@@ -141,6 +143,7 @@ def scan(  # noqa: PLR0913 - everything that a scan can be told
         one sentence on what is wrong, before any long work.
     """
     _checked(variances, reestimate_below, sigma, missing)
+    _check_number(missing_value)
     if path is not None:
         check_folder(path, OWN_FILES)
     if condensed_in(data) is not None:
@@ -169,7 +172,7 @@ def scan(  # noqa: PLR0913 - everything that a scan can be told
     asked = {
         "formula": formula, "reml": reml, "weights": weights, "variances": variances,
         "reestimate_below": reestimate_below, "sigma": sigma, "missing": missing,
-        "missing_value": missing_value, "source": source.name,
+        "missing_value": None if missing_value is None else float(missing_value), "source": source.name,
     }  # fmt: skip
     result = ScanResult(scan_table(chosen.names, rows.n, found), null, asked)
     if path is not None:
@@ -205,6 +208,11 @@ def _checked(variances: str, below: float | None, sigma: str, missing: str) -> N
         raise ConfigError("reestimate_below needs variances='reestimate'")
     if not 0 < below <= 1:
         raise ConfigError(f"reestimate_below must be above 0 and at most 1, not {below}")
+
+
+def _check_number(value: Any) -> None:
+    if value is not None and not isinstance(value, Real):
+        raise ConfigError(f"missing_value must be a number, not {value!r}")
 
 
 def _null_rows(null: FitResult, source: Source) -> NullRows:

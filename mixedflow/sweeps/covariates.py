@@ -89,8 +89,8 @@ def open_covariates(wanted: Any, source: Source, taken: Collection[str]) -> Cova
 
     Parameters
     ----------
-    wanted : names and patterns of columns; an ``.npy`` file or a two-dimensional array; such a
-        matrix together with the names of its columns, or the file that holds them
+    wanted : names and patterns of columns; an ``.npy`` file or a two-dimensional array; a data
+        frame of numbers; such a matrix together with the names of its columns, or the file that holds them
     source : the data
     taken : columns that the null model reads, which no pattern chooses
 
@@ -101,6 +101,8 @@ def open_covariates(wanted: Any, source: Source, taken: Collection[str]) -> Cova
     DataError
         for columns that are not there, and matrices that do not fit the data.
     """
+    if hasattr(wanted, "columns") and hasattr(wanted, "to_numpy"):
+        wanted = wanted.to_numpy(), list(wanted.columns)
     pair = isinstance(wanted, tuple) and len(wanted) == 2 and _is_matrix(wanted[0])
     place, names = wanted if pair else (wanted, None)
     if _is_matrix(place):

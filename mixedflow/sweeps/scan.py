@@ -7,7 +7,7 @@ covariate's coefficient is a / d and its variance sigma2 / d.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from mixedflow.design.types import Float, Int
 from mixedflow.equations.system import SPAN_TOLERANCE
 from mixedflow.inference.hypotheses import t_below
 from mixedflow.sweeps.null_rows import CrossedParts, LevelParts, NullRows
+from mixedflow.sweeps.one_factor import VANISHING
 
 Missing = Literal["error", "mean"]
 Sigma = Literal["each", "null"]
@@ -28,6 +29,9 @@ COMPILE_ABOVE = 1_000_000
 
 MODERATE = (1e-100, 1e100)
 """Largest sizes of a covariate's values between which its squares need no scale."""
+
+REPRODUCED = "fixed effects reproduce the response exactly"
+"""Why a covariate that leaves nothing of the response has no test."""
 
 LOST = 1e-12
 """Share of a covariate's squares that V0^-1 must leave, for there to be digits."""
@@ -91,9 +95,7 @@ def tile_of(raw: Float, null: NullRows, missing: Missing, code: float | None = N
     ``code`` is a number that stands for a missing value, besides NaN.
     """
     m = raw.shape[1]
-    C: Float = np.ascontiguousarray(raw.view(np.uint8) if raw.dtype == bool else raw)
-    if C.dtype == np.float16:
-        C = C.astype(np.float32)
+    C = np.ascontiguousarray(raw, dtype=_number_type(raw.dtype))
     low, high = C.min(axis=0), C.max(axis=0)
     if code is not None and ((low <= code) & (high >= code)).any():
         gaps = np.equal(C, code)
@@ -110,6 +112,12 @@ def tile_of(raw: Float, null: NullRows, missing: Missing, code: float | None = N
     if null.constant:
         reason[low == high] = "constant"
     return Tile(C, _centre(C, null), np.ones(m), lacking, reason)
+
+
+def _number_type(held: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type that numbers are multiplied as: their own, where compiled passes know it."""
+    known = {"b": np.uint8, "f": np.float32 if held.itemsize <= 4 else np.float64}
+    return np.dtype(known[held.kind]) if held.kind in known else held.newbyteorder("=")
 
 
 def _centre(C: Float, null: NullRows) -> Float:
@@ -204,9 +212,10 @@ def tested(tile: Tile, found: Products, null: NullRows, sigma: Sigma) -> Tested:
         lost = ~(whole > LOST * found.CtBC)
         flat = (reason == "") & (lost | ~(d > SPAN_TOLERANCE * whole))
         reason[flat] = "a sum of the model's columns"
+        square = null.square - a * (a / d)
+        reason[(reason == "") & ~(square > VANISHING * null.square)] = REPRODUCED
         left = null.n - null.p - 1
-        each = np.maximum(null.square - a * (a / d), 0.0) / left
-        sigma2 = each if sigma == "each" else np.full(len(a), null.sigma2)
+        sigma2 = square / left if sigma == "each" else np.full(len(a), null.sigma2)
         df = np.full(len(a), float(left) if sigma == "each" else np.inf)
         estimate = a / d * (null.y_scale / tile.scale)
         se = np.sqrt(sigma2 / d) * (null.y_scale / tile.scale)

@@ -16,7 +16,7 @@ from mixedflow.sweeps.frame import NOT_CONVERGED
 from mixedflow.sweeps.null_rows import LevelParts, NullRows
 from mixedflow.sweeps.one_factor import OneFactorFits, fit_one_factor
 from mixedflow.sweeps.outcome import satterthwaite_df
-from mixedflow.sweeps.scan import Tested, Tile
+from mixedflow.sweeps.scan import REPRODUCED, Tested, Tile
 from mixedflow.sweeps.types import Designs, Entries, Responses
 
 CHUNK_BYTES = 1 << 26
@@ -122,7 +122,7 @@ def _put(out: Tested, some: np.ndarray, fits: OneFactorFits, unit: Float) -> Non
         getattr(out, name)[some] = np.where(fits.converged, values, np.nan)
     reasons = [
         (~fits.converged, NOT_CONVERGED),
-        (fits.exact, "fixed effects reproduce the response exactly"),
+        (fits.exact, REPRODUCED),
         (fits.aliased, "a sum of the model's columns"),
     ]
     for where, text in reasons:

@@ -92,7 +92,8 @@ def test_compiled_sums_are_those_of_numpy(model):
     formula, weights, _, _ = MODELS[model]
     fit = mf.fit(formula, data, weights=weights)
     null = null_rows(fit, fit.source)
-    for C in (covariates(data), covariates(data).astype(np.float32), covariates(data).astype("i1")):
+    for kind in ("f8", "f4", "i1", ">f8", "?", "f2"):
+        C = covariates(data).astype(kind)
         tile = tile_of(C, null, "error")
         one, other = (products(tile, null, compiled=fast) for fast in (True, False))
         for a, b in ((one.CtW, other.CtW), (one.CtBC, other.CtBC), (one.spent, other.spent)):
@@ -164,7 +165,7 @@ def test_sigma_of_the_null_model():
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("kind", ["i1", "u1", "i4", "f4", "f8", "f2", "?"])
+@pytest.mark.parametrize("kind", ["i1", "u1", ">i4", "f4", "f8", "f2", ">f8", "?"])
 def test_matrices_on_disk_of_any_number_type(tmp_path, order, kind):
     data = families()
     C = np.random.default_rng(3).integers(0, 2, (len(data), 5)).astype(kind)
@@ -174,6 +175,8 @@ def test_matrices_on_disk_of_any_number_type(tmp_path, order, kind):
     wanted = mf.scan("y ~ x + (1 | g)", data, C.astype(float)).table
     assert found["covariate"].tolist() == names
     np.testing.assert_allclose(found[NUMBERS], wanted[NUMBERS], rtol=1e-10)
+    table = pd.DataFrame(C, columns=names)
+    pd.testing.assert_frame_equal(found, mf.scan("y ~ x + (1 | g)", data, table).table)
     (tmp_path / "names.txt").write_text("\n".join(names))
     listed = mf.scan("y ~ x + (1 | g)", data, (str(tmp_path / "c.npy"), tmp_path / "names.txt"))
     pd.testing.assert_frame_equal(found, listed.table)
@@ -275,6 +278,9 @@ def test_covariates_that_say_nothing_are_rows_with_their_reason():
     assert found.loc[:4, [*NUMBERS, "q"]].isna().all(axis=None)
     whole = mf.scan("y ~ x + (1 | g)", data, np.ones((len(data), 2), dtype=np.int8)).table
     assert whole["error"].tolist() == ["constant", "constant"]
+    for way in ("null", "reestimate"):
+        same = mf.scan("y ~ x + (1 | g)", data, data[["y"]].to_numpy() * 2, variances=way).table
+        assert same["error"].tolist() == ["fixed effects reproduce the response exactly"]
     again = mf.scan("y ~ x + (1 | g)", data, C, variances="reestimate").table
     assert (again["error"] != "").tolist() == [True] * 5 + [False]
     assert mf.scan("y ~ 0 + x + (1 | g)", data, C[:, [0]]).table["error"].tolist() == [""]
@@ -353,6 +359,7 @@ def test_a_damaged_scan_is_said(tmp_path):
         (ConfigError, "did you mean 'reestimate'", {"variances": "restimate"}),
         (ConfigError, "allowed: 'error', 'mean'", {"missing": "drop"}),
         (ConfigError, "sigma='known'", {"sigma": "known"}),
+        (ConfigError, "missing_value must be a number", {"missing_value": "NA"}),
         (ConfigError, "needs variances='reestimate'", {"reestimate_below": 0.1}),
         (ConfigError, "at most 1", {"reestimate_below": 2.0, "variances": "reestimate"}),
         (DataError, "a row for each of the 240 rows", {"covariates": np.zeros((7, 2))}),
