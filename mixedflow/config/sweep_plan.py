@@ -6,11 +6,11 @@ Stands outside the equations of ``docs/algorithm.md``.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mixedflow.config.sweeps import SweepConfig
-from mixedflow.errors import MixedflowError
+from mixedflow.errors import DataError, MixedflowError, did_you_mean, listing
 
 if TYPE_CHECKING:
     from mixedflow.config.models import DataConfig
@@ -44,6 +44,32 @@ def model_spec(sweep: SweepConfig, name: str, data: DataConfig) -> ModelSpec:
     )
     require_random_term(spec)
     return spec
+
+
+def check_sweep_columns(
+    sweep: SweepConfig, data: DataConfig, columns: Sequence[str], where: str
+) -> None:
+    """Raise where a sweep names a column that its data have not, or traits that no column is."""
+    from mixedflow.sweeps.traits import chosen_traits
+
+    named = [(".subsets", column) for rows in sweep.subsets.values() for column in rows or ()]
+    if sweep.long is not None:
+        in_long = (sweep.long.trait, sweep.long.value, *sweep.long.row)
+        named += [(".long", column) for column in in_long]
+    for name in sweep.models:
+        spec = model_spec(sweep, name, data)
+        named += [(f".models.{name}", c) for c in spec.variables if c != STAND_IN]
+    for key, column in named:
+        if column not in columns:
+            raise DataError(
+                f"{where}{key}: {data.path} has no column '{column}'{did_you_mean(column, columns)};"
+                f" it has {listing(columns)}"
+            )
+    if sweep.matrix is None and sweep.long is None:
+        try:
+            chosen_traits(sweep.traits, columns, {column for _, column in named})
+        except MixedflowError as fault:
+            raise type(fault)(f"{where}.traits: {fault}") from None
 
 
 def sweep_options(sweep: SweepConfig) -> list[str]:

@@ -141,11 +141,15 @@ def traits_of_a_job(sweep: SweepConfig, models: Sequence[SweepModel]) -> int:
     """Return the traits that make a job worth beginning."""
     if sweep.traits_per_job is not None:
         return sweep.traits_per_job
-    return max(1, round(JOB_SECONDS / sum(_seconds(model) for model in models)))
+    return max(1, round(JOB_SECONDS / seconds_per_trait(models)))
+
+
+def seconds_per_trait(models: Sequence[SweepModel]) -> float:
+    """Return what fitting a trait by all models takes on one core, roughly."""
+    return sum(_seconds(model) for model in models)
 
 
 def _seconds(model: SweepModel) -> float:
-    """Return what fitting a trait takes on one core, roughly."""
     rows, factors = model.source.n_rows, model.system.factors
     columns = model.system.p + 1 + sum(factor.dim for factor in factors)
     reading = SECONDS_PER_VALUE * rows * columns
