@@ -1,7 +1,7 @@
 """Sweeps of many responses: time, memory, and whether every trait is at the optimum of its own fit.
 
     python benchmarks/sweep.py                                            # 1,000 traits, to the terminal
-    python benchmarks/sweep.py --traits 20000 --out docs/benchmarks_sweeps.md
+    python benchmarks/sweep.py --traits 20000 --out docs/sweep_benchmarks.md
     python benchmarks/sweep.py --only harder --traits 20000
 
 ``speed``: 5,000 rows, 100 groups, 5 covariates, a random intercept, a fifth of the traits heavily skewed;
@@ -18,7 +18,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ WAYS = (
 
 INTRODUCTION = """# Benchmarks of sweeps
 
-Written by `python benchmarks/sweep.py --traits {sizes} --out docs/benchmarks_sweeps.md`; how it is measured
+Written by `python benchmarks/sweep.py --traits {sizes} --out docs/sweep_benchmarks.md`; how it is measured
 stands in `benchmarks/README.md`. Figures of time and memory are of whole processes, from Parquet to
 estimates, on one core unless said; mixedflow's have standard errors, Satterthwaite's degrees of freedom
 and p-values in them.
@@ -127,13 +127,16 @@ def asked(session: Session, way: Way, formula: str, data: Path, traits: Sequence
     return [sys.executable, script, str(path)]
 
 
+def kept_in(command: Sequence[str]) -> Path:
+    """Return the file that a command keeps its -2 log L in."""
+    if command[0] == "Rscript":
+        return Path(command[-1])
+    return Path(json.loads(Path(command[-1]).read_text(encoding="utf-8"))["keep"])
+
+
 def values_of(command: Sequence[str]) -> dict[str, float]:
     """Return the -2 log L that a command has kept."""
-    if command[0] == "Rscript":
-        path = Path(command[-1])
-    else:
-        path = Path(json.loads(Path(command[-1]).read_text(encoding="utf-8"))["keep"])
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    return dict(json.loads(kept_in(command).read_text(encoding="utf-8")))
 
 
 def answer_speed(session: Session) -> str:
@@ -253,14 +256,20 @@ def beside_lme4(session: Session, formula: str, data: Path, found: Any, count: i
     )
 
 
+def model_cell(formula: str) -> str:
+    """Return a formula as a table can hold it."""
+    return "`" + formula.replace("|", "\\|") + "`"
+
+
 def answer_harder(session: Session) -> str:
     """Random slopes, crossed factors, values missing at random."""
-    import mixedflow as mf
+    import pandas as pd
 
     count = max(20, session.traits // 20)
     data = session.data(count, 0.3)
+    kept = replace(OURS, way="table")
     commands = {
-        name: asked(session, OURS, model, data, names(count)) for name, model in HARDER.items()
+        name: asked(session, kept, model, data, names(count)) for name, model in HARDER.items()
     }
     found = interleaved(commands, session.rounds, session.limits, list(commands)[:1], session.tell)
     rows, texts = [], []
@@ -268,10 +277,12 @@ def answer_harder(session: Session) -> str:
         runs = found[name]
         first = next(iter(runs.values()))
         if first.failure:
-            rows.append([name, f"`{formula}`", first.failure, *[""] * 4])
+            rows.append([name, model_cell(formula), first.failure, *[""] * 4])
             continue
-        rows.append([name, f"`{formula}`", *measured(runs)[:3], ms(runs, count), measured(runs)[3]])
-        fits = mf.sweep(formula, str(data), traits=names(count)).table
+        rows.append(
+            [name, model_cell(formula), *measured(runs)[:3], ms(runs, count), measured(runs)[3]]
+        )
+        fits = pd.read_parquet(kept_in(commands[name]).with_suffix(".parquet"))
         said = beside_fits(formula, data, fits, session.sample // 10, every_singular=False)
         texts.append(
             f"{name}: {said}{beside_lme4(session, formula, data, fits, LME4_SAMPLE // 10)}"
