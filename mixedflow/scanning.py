@@ -47,6 +47,9 @@ __all__ = ["ScanResult", "load_scan", "scan"]
 BLOCK_BYTES = 1 << 26
 """Memory that the covariates of one block may take as they are read."""
 
+LARGEST_BLOCK, FEW = 1 << 28, 32
+"""The same where a block would otherwise have fewer covariates than a pass over the rows pays for."""
+
 FEWEST_BLOCKS = 16
 """Blocks that a scan is cut into where it is large enough, so that threads have work."""
 
@@ -239,7 +242,8 @@ def _sums_again(null: FitResult, rows: NullRows) -> NullSums:
 
 def blocked(count: int, bytes_each: int) -> tuple[tuple[int, int], ...]:
     """Return first and last of every block of covariates; it depends on the problem alone."""
-    room = max(1, BLOCK_BYTES // max(bytes_each, 1))
+    each = max(bytes_each, 1)
+    room = max(1, BLOCK_BYTES // each, min(FEW, LARGEST_BLOCK // each))
     share = -(-count // FEWEST_BLOCKS)
     size = min(room, -(-share // TILE) * TILE)
     size = size // TILE * TILE if size >= TILE else size

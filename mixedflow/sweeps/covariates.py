@@ -115,8 +115,8 @@ def _chosen(wanted: Any, known: Sequence[str], taken: Collection[str]) -> tuple[
     listed = [wanted] if isinstance(wanted, str) else wanted
     if not isinstance(listed, Iterable) or not all(isinstance(one, str) for one in listed):
         raise ConfigError(
-            "covariates must be names or patterns of columns, an .npy file or a matrix, or a matrix "
-            f"with names, not {type(wanted).__name__}"
+            "covariates must be names or patterns of columns, an .npy file, a matrix or a data frame, "
+            f"or a matrix with names, not {type(wanted).__name__}"
         )
     out: dict[str, None] = {}
     for one in listed:

@@ -299,10 +299,18 @@ def test_the_same_bits_on_any_number_of_threads():
 
 
 def test_blocks_cover_all_covariates_once():
-    for count, size in ((1, 10), (255, 10), (5000, 10_000), (10**6, 10_000), (9, 10**9)):
+    for count, size in (
+        (1, 10),
+        (255, 10),
+        (5000, 10_000),
+        (10**6, 10_000),
+        (99, 8 * 10**6),
+        (9, 10**9),
+    ):
         blocks = blocked(count, size)
         assert blocks[0][0] == 0
         assert blocks[-1][1] == count
+        assert max(b - a for a, b in blocks) * size <= max(2**28, size)
         assert all(a[1] == b[0] for a, b in pairwise(blocks))
 
 
