@@ -15,7 +15,7 @@ from mixedflow.errors import StoredFileError
 from mixedflow.parallel import limited_threads
 from mixedflow.steps.opening import OnDone, runner_of
 from mixedflow.steps.sweep_jobs import KIND, SweepJobs, made_jobs, traits_of_a_job
-from mixedflow.sweeping import SweepPlan, chunked, fit_missing, gather, missing_traits, plan_sweep
+from mixedflow.sweeping import SweepPlan, fit_missing, gather, missing_traits, plan_sweep
 from mixedflow.sweeps.asking import SweepRequest
 from mixedflow.sweeps.result import JOBS, SweepResult
 
@@ -24,11 +24,9 @@ def plan_step(data: DataConfig, sweep: SweepConfig, folder: Path, dask: DaskConf
     """Write to the folder of a sweep which jobs are left of it."""
     with limited_threads(1), runner_of(dask) as runner:
         plan = planned(data, sweep, folder)
-        left = set(missing_traits(plan, folder, runner=runner))
-        chunks = [[name for name in chunk if name in left] for chunk in chunked(plan)]
-        keys = tuple(model.key for model in plan.models)
-        size = traits_of_a_job(sweep, plan.models)
-        jobs = made_jobs([chunk for chunk in chunks if chunk], size, keys)
+        left = missing_traits(plan, folder, runner=runner)
+    keys = tuple(model.key for model in plan.models)
+    jobs = made_jobs(left, traits_of_a_job(sweep, plan.models), keys)
     found = SweepJobs(data, sweep, keys, len(plan.names), jobs)
     found.save(folder)
     return found

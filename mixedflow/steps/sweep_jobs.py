@@ -110,27 +110,12 @@ def _job(content: Mapping[str, Any]) -> SweepJob:
     return SweepJob(str(content["key"]), tuple(content["traits"]))
 
 
-def made_jobs(
-    chunks: Sequence[Sequence[str]], size: int, models: Sequence[str]
-) -> tuple[SweepJob, ...]:
-    """Return jobs of whole chunks, with ``size`` traits at most; a larger chunk is divided."""
-    lots: list[tuple[str, ...]] = []
-    room = 0
-    for chunk in chunks:
-        for lot in _divided(chunk, size):
-            if lots and len(lot) <= room:
-                lots[-1] += lot
-                room -= len(lot)
-            else:
-                lots.append(lot)
-                room = size - len(lot)
+def made_jobs(traits: Sequence[str], size: int, models: Sequence[str]) -> tuple[SweepJob, ...]:
+    """Return jobs of about equal size, none with more than ``size`` traits."""
+    count = max(1, -(-len(traits) // size))
+    each = max(1, -(-len(traits) // count))
+    lots = [tuple(traits[first : first + each]) for first in range(0, len(traits), each)]
     return tuple(SweepJob(_key(lot, models), lot) for lot in lots)
-
-
-def _divided(names: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    """Return names in lots of about equal size, none larger than ``size``."""
-    each = -(-len(names) // max(1, -(-len(names) // size)))
-    return [tuple(names[first : first + each]) for first in range(0, len(names), max(each, 1))]
 
 
 def _key(traits: Sequence[str], models: Sequence[str]) -> str:
