@@ -52,9 +52,10 @@ LARGEST_SLOW_CHUNK = 32
 """Responses of a chunk at most where they are fitted one by one."""
 
 CHUNKS = 16
-"""Chunks that there are at least, where each has as many as :data:`SMALLEST_CHUNK`."""
+"""Chunks that there are at least, where each has :data:`SMALLEST_CHUNK` responses."""
 
-SMALLEST_CHUNK = 64
+SMALLEST_CHUNK = 128
+"""Responses that a chunk has at least, if there are as many: so many pay for the compiled search."""
 
 Matrix: TypeAlias = tuple[Any, Any]
 
@@ -264,19 +265,20 @@ def _left(
 ) -> tuple[tuple[ChunkJob, ...], dict[str, str]]:
     """Return what is left to do of some traits, and the digests of those that have rows."""
     stored = None if parts is None else parts.read([m.key for m in plan.models])
-    chunks = chunked(plan)
+    chunks = _chunks(plan)
     digests: dict[str, str] = {}
     if stored is not None and len(stored):
         task = ChunkTask(plan.source.n_partitions, plan.traits, plan.models, (), condense, parts)
         digests = _digests(task, chunks, set(stored["trait"]) & names, runner)
-    return _jobs(chunks, names, len(plan.models), _there(plan, digests, stored)), digests
+    return _jobs(chunks, names, _there(plan, digests, stored)), digests
 
 
 def _digests(
-    task: ChunkTask, chunks: Sequence[tuple[str, ...]], names: set[str], runner: Runner
+    task: ChunkTask, chunks: Sequence[ChunkJob], names: set[str], runner: Runner
 ) -> dict[str, str]:
     """Return the digests of traits that have rows already."""
-    some = [tuple(n for n in chunk if n in names) for chunk in chunks]
+    own = [chunk.names for chunk in chunks if chunk.models == chunks[0].models]
+    some = [tuple(n for n in chunk if n in names) for chunk in own]
     some = [chunk for chunk in some if chunk]
     found = map_each(_Digesting(task, tuple(some)), len(some), runner=runner)
     return {name: digest for one in found for name, digest in one.items()}
@@ -314,14 +316,14 @@ def _chosen(stored: pd.DataFrame, digests: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _jobs(
-    chunks: Sequence[tuple[str, ...]], wanted: set[str], n_models: int, there: set[tuple[str, int]]
+    chunks: Sequence[ChunkJob], wanted: set[str], there: set[tuple[str, int]]
 ) -> tuple[ChunkJob, ...]:
     """Return what is left to do; a chunk divides where its traits lack different models."""
     out = []
     for chunk in chunks:
         lacking: dict[tuple[int, ...], list[str]] = {}
-        for name in chunk:
-            lacks = tuple(m for m in range(n_models) if (name, m) not in there)
+        for name in chunk.names:
+            lacks = tuple(m for m in chunk.models if (name, m) not in there)
             if lacks and name in wanted:
                 lacking.setdefault(lacks, []).append(name)
         out += [ChunkJob(tuple(names), models) for models, names in lacking.items()]
@@ -335,20 +337,37 @@ def gather(plan: SweepPlan, rows: pd.DataFrame) -> SweepResult:
 
 
 def chunked(plan: SweepPlan) -> tuple[tuple[str, ...], ...]:
-    """Return the traits in chunks whose rows and sums fit in :data:`CHUNK_BYTES`.
+    """Return the traits in chunks that are fitted together."""
+    every = _chunks(plan)
+    return tuple(chunk.names for chunk in every if chunk.models == every[0].models)
+
+
+def _chunks(plan: SweepPlan) -> tuple[ChunkJob, ...]:
+    """Return all that a sweep fits, in chunks; those that are fitted one by one apart from the others.
 
     They depend on the plan alone: neither on who fits them nor on what was fitted before.
     """
-    names, source = plan.names, plan.source
+    slow = tuple(m for m, model in enumerate(plan.models) if model.entries is None)
+    fast = tuple(m for m in range(len(plan.models)) if m not in slow)
+    out = []
+    for models in (fast, slow):
+        size = _chunk_size(plan, models) if models else 1
+        places = range(0, len(plan.names), size) if models else range(0)
+        out += [ChunkJob(plan.names[i : i + size], models) for i in places]
+    return tuple(out)
+
+
+def _chunk_size(plan: SweepPlan, models: tuple[int, ...]) -> int:
+    """Return how many traits are fitted together: rows and sums fit in :data:`CHUNK_BYTES`."""
+    source, count = plan.source, len(plan.names)
     ends = [*(source.row_offset(i) for i in range(source.n_partitions)), source.n_rows]
-    slow = any(model.entries is None for model in plan.models)
-    rows, sums = source.n_rows if slow else int(np.diff(ends).max()), 0
-    for rows_of in {
-        model.rows: model for model in plan.models if model.entries is not None
-    }.values():
-        (factor,) = rows_of.system.factors
-        q, p = factor.dim, rows_of.system.p
+    chosen = {plan.models[m].rows: plan.models[m] for m in models}
+    fast = all(model.entries is not None for model in chosen.values())
+    rows, sums = int(np.diff(ends).max()) if fast else source.n_rows, 0
+    for model in chosen.values() if fast else ():
+        (factor,) = model.system.factors
+        q, p = factor.dim, model.system.p
         sums += factor.n_levels * q * (q + p + 2)
-    most = LARGEST_SLOW_CHUNK if slow else max(SMALLEST_CHUNK, -(-len(names) // CHUNKS))
+    most = max(SMALLEST_CHUNK, -(-count // CHUNKS)) if fast else LARGEST_SLOW_CHUNK
     size = int(min(LARGEST_CHUNK, most, max(1, CHUNK_BYTES // (8 * (3 * rows + sums)))))
-    return tuple(tuple(names[i : i + size]) for i in range(0, len(names), size))
+    return -(-count // -(-count // size))

@@ -55,6 +55,9 @@ VANISHING = 1e-13
 COMPILE_ABOVE = 4_000
 """Levels times responses from which the compiled pass pays for its start."""
 
+FEWEST_LEVELS = 40
+"""Levels below which a look by NumPy takes no less time."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Task:
@@ -70,7 +73,8 @@ class _Task:
     @property
     def many(self) -> bool:
         """Whether there are enough levels and responses for compiled passes."""
-        return int(self.designs.ZtX.shape[1]) * len(self.responses.yty) >= COMPILE_ABOVE
+        levels = max(int(self.designs.ZtX.shape[1]), FEWEST_LEVELS)
+        return levels * len(self.responses.yty) >= COMPILE_ABOVE
 
     def spread(self, inverse: Float) -> Float:
         """Return the diagonal of L (X'V0^-1X)^-1 L', (T, r)."""

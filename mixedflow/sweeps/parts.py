@@ -44,7 +44,7 @@ class TraitDigests:
     def add(self, V: Float) -> None:
         """Add the values of a partition, (T, n)."""
         for one, values in zip(self._hashes, V, strict=True):
-            one.update(_plain(values))
+            one.update(_plain(values).data)
 
     def values(self) -> list[str]:
         """Return the digests."""
