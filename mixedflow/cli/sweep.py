@@ -38,7 +38,8 @@ def plan(  # noqa: PLR0913 - one argument an option
     ],
     out: opt.OutOption,
     trait: Annotated[
-        list[str] | None, typer.Option("--trait", help="Name, gene* or re:^gene; may be repeated.")
+        list[str] | None,
+        typer.Option("--trait", help="Name, gene*, re:^gene or @file; may be repeated."),
     ] = None,
     residual: Annotated[
         list[str] | None,

@@ -33,7 +33,7 @@ def check_headers(config: Config, directory: Path, where: str) -> None:
         _check_models(config, name, columns, where)
         for key, sweep in config.sweep.items():
             if sweep.data == name:
-                check_sweep_columns(sweep, data, columns, f"{where}: sweep.{key}")
+                check_sweep_columns(sweep, data, columns, directory, f"{where}: sweep.{key}")
 
 
 def _check_models(config: Config, dataset: str, columns: list[str], where: str) -> None:

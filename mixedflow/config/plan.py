@@ -17,7 +17,7 @@ from pathlib import Path
 from mixedflow.config.inference import InferConfig, check_factors, check_variables
 from mixedflow.config.models import Config, DataConfig, ModelConfig, parse_memory
 from mixedflow.config.section import Section
-from mixedflow.config.sweep_plan import check_sweep, sweep_options
+from mixedflow.config.sweep_plan import check_sweep, sweep_options, trait_files
 from mixedflow.errors import ConfigError, MixedflowError
 
 DEFAULT_MEMORY_MB = 4000
@@ -174,9 +174,10 @@ class WorkflowPlan:
         return shlex.join([*sweep_options(sweep), *_level_options(data)])
 
     def sweep_files(self, name: str) -> list[str]:
-        """Return the files of a sweep beside its data: the matrix and its names, if there is one."""
-        matrix = self.config.sweep[name].matrix
-        return [] if matrix is None else [matrix.path, matrix.names]
+        """Return the files of a sweep beside its data: a matrix and its names, lists of traits."""
+        sweep = self.config.sweep[name]
+        matrix = [] if sweep.matrix is None else [sweep.matrix.path, sweep.matrix.names]
+        return matrix + trait_files(sweep)
 
     def fit_threads(self, name: str) -> int:
         """Return the threads that a fit may use; a sharded one reads the rows."""

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixedflow.config.sweeps import SweepConfig
+from mixedflow.config.sweeps import FILE, SweepConfig
 from mixedflow.errors import DataError, MixedflowError, did_you_mean, listing
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def model_spec(sweep: SweepConfig, name: str, data: DataConfig) -> ModelSpec:
 
 
 def check_sweep_columns(
-    sweep: SweepConfig, data: DataConfig, columns: Sequence[str], where: str
+    sweep: SweepConfig, data: DataConfig, columns: Sequence[str], directory: Path, where: str
 ) -> None:
     """Raise where a sweep names a column that its data have not, or traits that no column is."""
     from mixedflow.sweeps.traits import chosen_traits
@@ -67,9 +68,27 @@ def check_sweep_columns(
             )
     if sweep.matrix is None and sweep.long is None:
         try:
-            chosen_traits(sweep.traits, columns, {column for _, column in named})
+            chosen_traits(listed_traits(sweep, directory), columns, {column for _, column in named})
         except MixedflowError as fault:
             raise type(fault)(f"{where}.traits: {fault}") from None
+
+
+def trait_files(sweep: SweepConfig) -> list[str]:
+    """Return the files that name traits of a sweep."""
+    return [one.removeprefix(FILE) for one in sweep.traits if one.startswith(FILE)]
+
+
+def listed_traits(sweep: SweepConfig, directory: Path = Path()) -> list[str] | None:
+    """Return names and patterns of a sweep's traits, files of names read; None for all traits."""
+    from mixedflow.sweeps.traits import read_names
+
+    found: list[str] = []
+    for one in sweep.traits:
+        if one.startswith(FILE):
+            found += read_names(directory / one.removeprefix(FILE))
+        else:
+            found.append(one)
+    return found or None
 
 
 def sweep_options(sweep: SweepConfig) -> list[str]:

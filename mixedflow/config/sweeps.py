@@ -30,6 +30,9 @@ QMethod = Literal["BH", "storey"]
 REGEX = "re:"
 """What a regular expression among names of traits begins with."""
 
+FILE = "@"
+"""What a file of names begins with."""
+
 
 class MatrixConfig(Section):
     """Traits in a matrix of numbers beside the data, as of an AnnData: rows are those of the data."""
@@ -114,7 +117,8 @@ class SweepConfig(Section):
         default=(),
         description=(
             "Columns that are responses: names, patterns like `gene*`, regular expressions like"
-            " `re:^gene[0-9]+$`, or a list of these. Must be given, but for a matrix or long data, of"
+            " `re:^gene[0-9]+$`, files of names like `@genes.txt`, one a line (for long lists), or a"
+            " list of these. Must be given, but for a matrix or long data, of"
             " which all traits are taken when left out."
         ),
     )

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from mixedflow.config import DaskConfig, DataConfig, SweepConfig
+from mixedflow.config.sweep_plan import listed_traits
 from mixedflow.data import atomic_write_text
 from mixedflow.errors import StoredFileError
 from mixedflow.parallel import limited_threads
@@ -72,7 +73,7 @@ def planned(data: DataConfig, sweep: SweepConfig, folder: Path | None) -> SweepP
     return plan_sweep(
         request,
         data.path,
-        list(sweep.traits) or None,
+        listed_traits(sweep),
         types=dict(data.types),
         matrix=None if matrix is None else (matrix.path, matrix.names),
         long=None if long is None else long.model_dump() | {"row": list(long.row)},

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixedflow.config import Config, SweepConfig
+from mixedflow.config.sweep_plan import listed_traits
 from mixedflow.errors import MixedflowError
 from mixedflow.parallel import limited_threads
 from mixedflow.steps.check import duration
@@ -43,10 +44,11 @@ def check_sweeps_step(config: Config, directory: Path, *, where: str) -> list[Sw
 
 def _seen_from(directory: Path, sweep: SweepConfig) -> SweepConfig:
     """Return a sweep whose files are those of another working directory."""
-    if sweep.matrix is None:
-        return sweep
-    paths = {key: str(directory / path) for key, path in sweep.matrix.model_dump().items()}
-    return sweep.model_copy(update={"matrix": sweep.matrix.model_copy(update=paths)})
+    changes: dict[str, object] = {"traits": tuple(listed_traits(sweep, directory) or ())}
+    if sweep.matrix is not None:
+        paths = {key: str(directory / path) for key, path in sweep.matrix.model_dump().items()}
+        changes["matrix"] = sweep.matrix.model_copy(update=paths)
+    return sweep.model_copy(update=changes)
 
 
 def _lines(sweep: SweepConfig, plan: SweepPlan) -> Iterator[tuple[str, str]]:

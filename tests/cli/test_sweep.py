@@ -77,6 +77,21 @@ def test_what_is_stored_is_not_planned_again(place):
     assert planned() == []
 
 
+def test_traits_may_be_named_in_a_file(place, capsys):
+    (place / "names.txt").write_text("t3\nt1\n", encoding="utf-8")
+    asked = [word for word in PLAN if not word.startswith("--trait=")]
+    assert invoke([*asked, "--trait=@names.txt", "--trait=t0"]) == 0
+    assert [name for job in planned() for name in job["traits"]] == ["t3", "t1", "t0"]
+    assert invoke([*asked, "--trait=@nowhere.txt"]) == 2
+    assert "nowhere.txt" in capsys.readouterr().err.strip().splitlines()[-1]
+    sweep = {"data": "d", "traits": ["@names.txt", "t0"], "models": MODELS}
+    content = {"data": {"d": {"path": "d.csv"}}, "sweep": {"s": sweep}}
+    assert make_plan(check_config(content)).sweep_files("s") == ["names.txt"]
+    (place / "c.yaml").write_text(json.dumps(content), encoding="utf-8")
+    assert invoke(["check", "-c", "c.yaml"]) == 0
+    assert "3: t3, t1, t0" in capsys.readouterr().out
+
+
 def test_a_plan_of_other_predictors_is_refused(place, capsys):
     assert invoke(PLAN) == 0
     rows().assign(x=0.5 * rows()["x"] ** 2).to_csv("d.csv", index=False)
