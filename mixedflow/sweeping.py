@@ -336,12 +336,6 @@ def gather(plan: SweepPlan, rows: pd.DataFrame) -> SweepResult:
     return SweepResult(table, tests, plan.record)
 
 
-def chunked(plan: SweepPlan) -> tuple[tuple[str, ...], ...]:
-    """Return the traits in chunks that are fitted together."""
-    every = _chunks(plan)
-    return tuple(chunk.names for chunk in every if chunk.models == every[0].models)
-
-
 def _chunks(plan: SweepPlan) -> tuple[ChunkJob, ...]:
     """Return all that a sweep fits, in chunks; those that are fitted one by one apart from the others.
 

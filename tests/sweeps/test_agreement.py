@@ -132,6 +132,16 @@ def test_a_subset_is_the_fit_of_its_rows():
             assert_agrees(pd.Series(row), mf.fit(f"{row['trait']} {formula}", own[row["subset"]]))
 
 
+def test_partitions_without_a_row_of_a_subset_do_not_matter():
+    table = wide_table(13, T=2, missing=0.1).sort_values("sex")
+    own = table[table["sex"] == "M"]
+    for formula in ("~ x + f + (1 | g)", "~ x + (1 | g) + (1 | h)"):
+        parts = open_source(table, partition_rows=30)
+        found = mf.sweep(formula, parts, "y*", subsets={"M": {"sex": ["M"]}}).table
+        for row in found.to_dict("records"):
+            assert_agrees(pd.Series(row), mf.fit(f"{row['trait']} {formula}", own))
+
+
 def test_residual_structures_are_fitted_one_by_one():
     rng = np.random.default_rng(12)
     table = pd.DataFrame({"g": np.repeat(np.arange(30), 6).astype(str), "t": np.tile(range(6), 30)})
