@@ -202,6 +202,7 @@ def plan_sweep(  # noqa: PLR0913 - where traits may be
         values = make_matrix(*_pair(matrix), source)
     else:
         values = ColumnTraits(source)
+        values.check_numbers(traits)
     taken = asked.read if isinstance(values, ColumnTraits) else ()
     names = chosen_traits(traits, values.names, taken)
     models, pairs = with_tests(asked, built_models(asked, source, condense))

@@ -90,6 +90,7 @@ def checked(request: SweepRequest, columns: Sequence[str]) -> Checked:
     MixedflowError
         one sentence on the first thing that is wrong
     """
+    _check_mappings(request)
     named = request.named
     if not named:
         raise ConfigError("a sweep needs at least one model")
@@ -98,12 +99,28 @@ def checked(request: SweepRequest, columns: Sequence[str]) -> Checked:
         response += "_"
     if request.control is not None and not isinstance(request.control, FitControl):
         raise ConfigError(f"control must be a FitControl; found {request.control!r}")
+    if not isinstance(request.reml, bool):
+        raise ConfigError(f"reml must be true or false; found {request.reml!r}")
     residual = _residuals(request.residual, named)
     specs = {name: _spec(request, text, residual[name], response) for name, text in named.items()}
     return Checked(
         request, specs, response, _ddf(request.ddf), checked_q(request.q),
         _tests(request.tests, named),
     )  # fmt: skip
+
+
+def _check_mappings(request: SweepRequest) -> None:
+    """Raise for what should have names and has none."""
+    given: dict[str, tuple[Any, str]] = {
+        "models": (request.models, "a formula, or {'full': '~ x + (1 | g)'}"),
+        "subsets": (request.subsets, "{'male': {'sex': ['M']}}"),
+        "tests": (request.tests, "{'x': ('null', 'full')}"),
+        "residual": (request.residual, "a structure, or {'full': 'ar1(t | g)'}"),
+    }
+    for what, (value, wanted) in given.items():
+        text = isinstance(value, str) and what in ("models", "residual")
+        if not (text or value is None or isinstance(value, Mapping)):
+            raise ConfigError(f"{what} must be {wanted}; found {value!r}")
 
 
 def _spec(request: SweepRequest, formula: str, residual: str, response: str) -> ModelSpec:
@@ -158,11 +175,12 @@ def _ddf(ddf: str) -> SweepDf:
 
 
 def _tests(
-    tests: Mapping[str, Sequence[str]] | None, named: Mapping[str, str]
+    tests: Mapping[str, Any] | None, named: Mapping[str, str]
 ) -> dict[str, tuple[str, str]]:
     out = {}
     for test, pair in (tests or {}).items():
-        if isinstance(pair, str) or len(pair) != 2 or pair[0] == pair[1]:
+        listed = isinstance(pair, Sequence) and not isinstance(pair, str)
+        if not listed or len(pair) != 2 or pair[0] == pair[1]:
             raise ConfigError(
                 f"tests: '{test}' needs two models, the smaller first, as ('null', 'full'); found "
                 f"{pair!r}"

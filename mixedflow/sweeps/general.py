@@ -93,7 +93,8 @@ def _sums(
 ) -> CrossProducts:
     """Return the sums of the responses of one pattern."""
     info = model.encoder.info
-    spread = values.std(axis=1)
+    size = np.abs(values).max(axis=1)
+    spread = (values / size[:, None]).std(axis=1) * size
     scale = np.exp2(np.round(np.log2(np.where(spread > 0, spread, 1.0))))
     pilots = replace(info.pilots, y_shift=values.mean(axis=1), y_scale=scale)
     info = replace(info, traits=tuple(str(t) for t in at), pilots=pilots)

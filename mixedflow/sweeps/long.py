@@ -65,21 +65,23 @@ def widened(
     return wide, MatrixTraits(matrix, tuple(names.dictionary.to_pylist()), wide)
 
 
-def _parts(long: Mapping[str, Any]) -> tuple[str, str, tuple[str, ...]]:
-    for name in long:
+def _parts(long: Any) -> tuple[str, str, tuple[str, ...]]:
+    for name in long if isinstance(long, Mapping) else ():
         if name not in PARTS:
             raise ConfigError(
                 f"long: '{name}' is not known{did_you_mean(str(name), PARTS)}; it takes 'trait', "
                 "'value' and 'row'"
             )
-    keys = long.get("row")
+    given = dict(long) if isinstance(long, Mapping) else {}
+    keys = given.get("row")
     keys = (keys,) if isinstance(keys, str) else tuple(keys or ())
-    if not isinstance(long.get("trait"), str) or not isinstance(long.get("value"), str) or not keys:
+    texts = (given.get("trait"), given.get("value"), *keys)
+    if not keys or not all(isinstance(one, str) for one in texts):
         raise ConfigError(
             "long needs the columns of 'trait', 'value' and 'row', as {'trait': 'gene', 'value': "
-            f"'expr', 'row': ['sample']}}; found {dict(long)!r}"
+            f"'expr', 'row': ['sample']}}; found {long!r}"
         )
-    return str(long["trait"]), str(long["value"]), keys
+    return str(given["trait"]), str(given["value"]), keys
 
 
 def _plain(table: pa.Table) -> pa.Table:

@@ -26,9 +26,11 @@ from mixedflow.sweeps.outcome import Outcomes
 from mixedflow.sweeps.standin import TraitSource
 from mixedflow.sweeps.traits import TraitRows
 
+OUT_OF_RANGE = "values too large or too small for double precision"
+
 Condense: TypeAlias = Callable[[ModelSpec, Source], tuple[Schema, CrossProducts]]
 
-FAILURES = (MixedflowError, np.linalg.LinAlgError, FloatingPointError, ZeroDivisionError)
+FAILURES = (MixedflowError, np.linalg.LinAlgError)
 """What a response may fail by without ending the sweep."""
 
 
@@ -62,6 +64,8 @@ def attempted(
     """Return the row of a fit, or the row that says why there is none."""
     try:
         return fitted()
+    except ArithmeticError:
+        return failed_row(model, name, n_obs, OUT_OF_RANGE)
     except FAILURES as failure:
         return failed_row(model, name, n_obs, str(failure).splitlines()[0])
 

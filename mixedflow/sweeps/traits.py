@@ -40,6 +40,11 @@ class TraitRows(Protocol):
         """Return some responses in the rows of a partition, (T, n), NaN where missing."""
 
 
+def _texts_of(wanted: Any) -> list[str]:
+    listed = wanted if isinstance(wanted, Iterable) else ()
+    return [one for one in listed if isinstance(one, str)]
+
+
 @dataclass(frozen=True)
 class ColumnTraits:
     """Responses that are columns of the data."""
@@ -50,6 +55,16 @@ class ColumnTraits:
     def names(self) -> tuple[str, ...]:
         """Columns that hold numbers."""
         return tuple(n for n, kind in self.source.columns().items() if kind == "numeric")
+
+    def check_numbers(self, wanted: Any) -> None:
+        """Raise where a trait that was named is a column of something else."""
+        kinds = self.source.columns()
+        for name in [wanted] if isinstance(wanted, str) else _texts_of(wanted):
+            if kinds.get(name, "numeric") != "numeric":
+                raise DataError(
+                    f"{self.source.name}: column '{name}' holds {self.source.describe(name)}; a "
+                    "trait holds numbers"
+                )
 
     def read(self, index: int, names: Sequence[str]) -> Float:
         """Return columns, (T, n)."""
