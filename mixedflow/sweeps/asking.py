@@ -174,9 +174,7 @@ def _ddf(ddf: str) -> SweepDf:
     )
 
 
-def _tests(
-    tests: Mapping[str, Any] | None, named: Mapping[str, str]
-) -> dict[str, tuple[str, str]]:
+def _tests(tests: Mapping[str, Any] | None, named: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     out = {}
     for test, pair in (tests or {}).items():
         listed = isinstance(pair, Sequence) and not isinstance(pair, str)
