@@ -241,7 +241,8 @@ def _profile_hessian(task: _Task, look: Look, at: Int, logs: Float, squares: Flo
 def _iterated(task: _Task, state: _State, unit: Float) -> _State:
     """Return the state after one Newton step of every response that has not stopped."""
     at = np.flatnonzero(state.active)
-    theta, look = state.theta[at], _rows(state.look, at)
+    theta = state.theta[at]
+    look = Look(*(getattr(state.look, field.name)[at] for field in fields(Look)))
     logs, squares, _ = _curvature(task, theta, at, unit[at])
     slope = task.slope(look, at)
     H = _profile_hessian(task, look, at, logs, squares)
@@ -255,10 +256,6 @@ def _iterated(task: _Task, state: _State, unit: Float) -> _State:
     gain = ARMIJO * np.einsum("ti,ti->t", slope, step)
     _searched(task, state, at[~done], _Search(step[~done], gain[~done], near[~done]))
     return state
-
-
-def _rows(look: Look, at: Int) -> Look:
-    return Look(*(getattr(look, field.name)[at] for field in fields(Look)))
 
 
 def _newton(
