@@ -213,7 +213,7 @@ def pages(session: Session, questions: Sequence[str]) -> Iterator[str]:
         yield page(session, bodies, load)
 
 
-def page(session: Session, bodies: Sequence[str], load: float) -> str:
+def page(session: Any, bodies: Sequence[str], load: float, introduction: str = INTRODUCTION) -> str:
     """Return the document with what has been answered so far."""
     cores = os.cpu_count() or 1
     busy = (
@@ -222,7 +222,7 @@ def page(session: Session, bodies: Sequence[str], load: float) -> str:
         if load > 1.2
         else ""
     )
-    head = INTRODUCTION.format(sizes=session.sizes)
+    head = introduction.format(sizes=session.sizes)
     return "\n".join([head, tables.machine_line(session.versions, busy), *bodies])
 
 

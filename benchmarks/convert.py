@@ -10,6 +10,7 @@ Text is written as the places of its values among all of them, sorted.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,21 @@ def to_parquet(source: Path, out: Path) -> None:
     temporary.replace(out)
 
 
-def to_raw(source: Path, out: Path) -> None:
+def traits_to_raw(source: Path, out: Path, columns: Sequence[str], traits: Sequence[str]) -> None:
+    """Write some columns, and many responses one after the other in ``y.f64``."""
+    to_raw(source, out, columns)
+    table = pq.read_table(source, columns=list(traits))
+    with (out / "y.f64").open("wb") as file:
+        for name in traits:
+            file.write(table[name].to_numpy(zero_copy_only=False).astype(np.float64).tobytes())
+
+
+def to_raw(source: Path, out: Path, columns: Sequence[str] | None = None) -> None:
     """Write the columns of a Parquet file, one row group at a time."""
     out.mkdir(parents=True, exist_ok=True)
     parquet = pq.ParquetFile(source)
-    kinds = {field.name: field.type for field in parquet.schema_arrow}
+    wanted = parquet.schema_arrow.names if columns is None else columns
+    kinds = {name: parquet.schema_arrow.field(name).type for name in wanted}
     for name, kind in kinds.items():
         if pa.types.is_string(kind):
             words = parquet.read(columns=[name])[name].to_numpy()

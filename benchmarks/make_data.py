@@ -1,6 +1,6 @@
 """Make data of any size for benchmarks, in bounded memory.
 
-Three kinds, each written as one Parquet file with row groups of about a million rows:
+Four kinds, each written as one Parquet file with row groups of about a million rows:
 
 ``grouped``
     y = b0 + b1 x1 + ... + b8 x8 + u0[g] + u1[g] x1 + e, the columns ``y x1 ... x8 g t``; ``t`` counts
@@ -14,6 +14,11 @@ Three kinds, each written as one Parquet file with row groups of about a million
     of the visits missing, more of the later ones. A subject's rows stand together, or (``--shuffled``,
     held in memory at once) anywhere. The model is ``y ~ base + sex + arm * visit`` (18 columns at
     8 visits) with ``us(visit | subject)``.
+``wide``
+    Many responses over the same rows, held in memory at once: the columns ``g h x0 ... x4`` and a
+    response a trait, ``trait00000 ...``, = x'b + u[g] + s[g] x1 + v[h] + e; every fifth is the exponential
+    of that, heavily skewed, and a share of each may be missing at random. A sixth of the traits has no
+    variance between groups. Models are ``~ x0 + ... + x4 + (1 | g)`` and ``(1 + x1 | g) + (1 | h)``.
 
 The same arguments give the same file. True values stand in :data:`TRUTH`.
 
@@ -34,6 +39,13 @@ import pyarrow.parquet as pq
 
 ROW_GROUP = 1_000_000
 N_COVARIATES = 8
+N_WIDE = 5
+
+WIDE_SD = (
+    (0.5, 0.2, 0.3), (0.0, 0.0, 0.3), (1.0, 0.0, 0.2),
+    (0.1, 0.1, 0.0), (0.3, 0.3, 0.5), (0.2, 0.1, 0.1),
+)  # fmt: skip
+"""SDs of group, slope and item, from one trait to the next."""
 
 TRUTH = {
     "beta": (1.0, 0.5, -0.25, 0.125, 0.0, 1.5, -1.0, 0.75, 0.3),
@@ -147,6 +159,33 @@ def mmrm(visits: int, seed: int) -> Callable[[int, int], pa.Table]:
     return make
 
 
+def wide(
+    rows: int, groups: int, items: int, traits: int, missing: float, seed: int
+) -> Iterator[pa.Table]:
+    """Yield one table of covariates and many responses."""
+    rng = generator(seed, 5)
+    g, h = rng.integers(0, groups, rows), rng.integers(0, items, rows)
+    x = rng.normal(size=(N_WIDE, rows))
+    x[0] = x[0] > 0
+    columns = {"g": names_of("s", groups).take(pa.array(g))}
+    columns |= {"h": names_of("b", items).take(pa.array(h))}
+    columns |= {f"x{k}": values for k, values in enumerate(x)}
+    for t in range(traits):
+        rng = generator(seed, 6, t)
+        sd_g, sd_slope, sd_h = WIDE_SD[t % len(WIDE_SD)]
+        u, slope = rng.normal(0.0, sd_g, groups), rng.normal(0.0, sd_slope, groups)
+        y = rng.normal(0.0, 0.3, N_WIDE) @ x + u[g] + slope[g] * x[1]
+        y += rng.normal(0.0, sd_h, items)[h] + rng.normal(size=rows)
+        y = np.exp(y) if t % 5 == 0 else y
+        columns[f"trait{t:05d}"] = pa.array(y, mask=rng.random(rows) < missing)
+    yield pa.table(columns)
+
+
+def names_of(letter: str, count: int) -> pa.Array:
+    """Return names of so many levels."""
+    return pa.array([f"{letter}{k:05d}" for k in range(count)])
+
+
 def subjects_of_chunk(visits: int) -> int:
     """Return how many subjects make about a million rows."""
     return max(1, ROW_GROUP // visits)
@@ -221,10 +260,20 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     repeated.add_argument("--shuffled", action="store_true", help="subjects' rows anywhere")
     repeated.add_argument("--seed", type=int, default=1)
     repeated.add_argument("--out", type=Path, required=True, help="Parquet file to write")
+    many = kinds.add_parser("wide")
+    many.add_argument("--rows", type=int, default=5_000)
+    many.add_argument("--groups", type=int, default=100)
+    many.add_argument("--items", type=int, default=40)
+    many.add_argument("--traits", type=int, default=20_000)
+    many.add_argument("--missing", type=float, default=0.0, help="share of every trait")
+    many.add_argument("--seed", type=int, default=1)
+    many.add_argument("--out", type=Path, required=True, help="Parquet file to write")
     chosen = parser.parse_args(arguments)
-    counts = {"rows", "groups", "users", "items", "subjects", "visits"}
+    counts = {"rows", "groups", "users", "items", "subjects", "visits", "traits"}
     if min(v for k, v in vars(chosen).items() if k in counts) < 1:
-        parser.error("numbers of rows, groups, users, items, subjects and visits must be 1 or more")
+        parser.error(
+            "numbers of rows, groups, users, items, subjects, visits and traits must be 1 or more"
+        )
     return chosen
 
 
@@ -234,6 +283,9 @@ def tables_of(options: argparse.Namespace) -> Iterator[pa.Table]:
         visits, seed = options.visits, options.seed
         tables = by_subject(mmrm(visits, seed), options.subjects, visits)
         return shuffled(tables, seed) if options.shuffled else tables
+    if options.kind == "wide":
+        counts = options.rows, options.groups, options.items, options.traits
+        return wide(*counts, options.missing, options.seed)
     if options.kind == "grouped":
         make = grouped(options.groups, options.seed)
     else:

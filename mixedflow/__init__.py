@@ -19,13 +19,18 @@ if TYPE_CHECKING:
     from mixedflow.results.fit_result import FitResult
     from mixedflow.results.pooling import pool
     from mixedflow.results.variance_testing import variance_test
+    from mixedflow.scanning import ScanResult, load_scan, scan
     from mixedflow.sums import condense, learn_schema, load_crossproducts, merge_schemas
+    from mixedflow.sweeping import sweep
+    from mixedflow.sweeps.result import SweepResult, load_sweep
 
 __all__ = [
     "Condensed",
     "FitControl",
     "FitResult",
+    "ScanResult",
     "SharedSchema",
+    "SweepResult",
     "__version__",
     "compare",
     "condense",
@@ -33,8 +38,12 @@ __all__ = [
     "learn_schema",
     "load",
     "load_crossproducts",
+    "load_sweep",
+    "load_scan",
     "merge_schemas",
     "pool",
+    "scan",
+    "sweep",
     "variance_test",
 ]
 
@@ -52,6 +61,12 @@ _HOME = {
     "SharedSchema": "mixedflow.design.shared",
     "FitControl": "mixedflow.estimation.control",
     "FitResult": "mixedflow.results.fit_result",
+    "sweep": "mixedflow.sweeping",
+    "load_sweep": "mixedflow.sweeps.result",
+    "SweepResult": "mixedflow.sweeps.result",
+    "scan": "mixedflow.scanning",
+    "load_scan": "mixedflow.scanning",
+    "ScanResult": "mixedflow.scanning",
 }
 
 

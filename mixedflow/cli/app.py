@@ -13,6 +13,7 @@ from mixedflow import __version__
 from mixedflow.cli import infer as infer_verb
 from mixedflow.cli import run as run_verb
 from mixedflow.cli import setup, steps
+from mixedflow.cli import sweep as sweep_verbs
 
 app = typer.Typer(
     name="mixedflow",
@@ -54,4 +55,5 @@ app.command("condense")(steps.condense)
 app.command("fit")(steps.fit)
 app.command("infer")(infer_verb.infer)
 app.command("diagnose")(steps.diagnose)
+app.add_typer(sweep_verbs.app, name="sweep")
 app.command("report")(steps.report)

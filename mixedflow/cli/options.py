@@ -15,7 +15,14 @@ import typer
 from mixedflow.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mixedflow.config import ControlConfig, DaskConfig, DataConfig, InferConfig, ModelConfig
+    from mixedflow.config import (
+        ControlConfig,
+        DaskConfig,
+        DataConfig,
+        InferConfig,
+        ModelConfig,
+        SweepConfig,
+    )
 
 COMMAND_LINE = "the command line"
 
@@ -139,6 +146,12 @@ def infer_config(**given: Any) -> InferConfig:
 def model_config(**given: Any) -> ModelConfig:
     """Return the model that the command line describes."""
     found: ModelConfig = _section("ModelConfig", given)
+    return found
+
+
+def sweep_config(**given: Any) -> SweepConfig:
+    """Return the sweep that the command line describes."""
+    found: SweepConfig = _section("SweepConfig", given)
     return found
 
 

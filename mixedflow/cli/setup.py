@@ -42,11 +42,16 @@ def check(
     """Check configuration and data, and show what a run would do."""
     from mixedflow.config import load_config
     from mixedflow.steps import check_step
+    from mixedflow.steps.sweep_check import check_sweeps_step
 
+    settings = load_config(config)
     with console.progress("check") as advance:
-        plans = check_step(load_config(config), directory, where=str(config), on_done=advance)
+        plans = check_step(settings, directory, where=str(config), on_done=advance)
+        sweeps = check_sweeps_step(settings, directory, where=str(config))
     for plan in plans:
-        _print_plan(plan.rows(), plan.name)
+        _print_plan(plan.rows(), f"model {plan.name}")
+    for sweep in sweeps:
+        _print_plan(sweep.rows, f"sweep {sweep.name}")
     console.write(f"{config} is valid, and its data carry its models")
 
 
@@ -63,7 +68,7 @@ def _print_plan(rows: list[tuple[str, str]], title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"model {title}", title_justify="left", show_header=False)
+    table = Table(title=title, title_justify="left", show_header=False)
     table.add_column(style="bold")
     table.add_column()
     for name, value in rows:

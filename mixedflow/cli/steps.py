@@ -13,7 +13,7 @@ import typer
 
 from mixedflow.cli import console
 from mixedflow.cli import options as opt
-from mixedflow.errors import MixedflowError
+from mixedflow.errors import ConfigError, MixedflowError
 
 if TYPE_CHECKING:
     from mixedflow.config import Config
@@ -260,9 +260,14 @@ def diagnose(  # noqa: PLR0913 - one argument an option
 
 def report(
     models: Annotated[
-        list[Path], typer.Argument(help="Folders of models, each with 'fit' and 'diagnostics'.")
-    ],
+        list[Path] | None,
+        typer.Argument(help="Folders of models, each with 'fit' and 'diagnostics'."),
+    ] = None,
     *,
+    sweep: Annotated[
+        list[Path] | None,
+        typer.Option("--sweep", help="Folder of a sweep, for a page beside this one; repeatable."),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path(
         "report.html"
     ),
@@ -275,12 +280,16 @@ def report(
     title: Annotated[str | None, typer.Option("--title", help="Title of the page.")] = None,
     author: Annotated[str | None, typer.Option("--author", help="Author of the page.")] = None,
 ) -> None:
-    """Write one self-contained HTML page about the models."""
+    """Write one self-contained HTML page about the models, and one beside it about each sweep."""
+    if not models and not sweep:
+        raise ConfigError("a report needs the folder of a model, or of a sweep (--sweep)")
     from mixedflow.steps import report_step
 
     settings = _read_settings(config)
     with console.progress("report"):
-        report_step(models, out, config=settings, title=title, author=author)
+        report_step(
+            models or [], out, sweeps=sweep or [], config=settings, title=title, author=author
+        )
     console.note(f"report: {out}")
 
 

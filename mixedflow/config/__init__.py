@@ -13,6 +13,7 @@ from mixedflow.config.models import (
     ReportConfig,
 )
 from mixedflow.config.reading import check_config, config_text, load_config, parse_config, read_yaml
+from mixedflow.config.sweeps import SweepConfig
 
 __all__ = [
     "ComparisonConfig",
@@ -24,6 +25,7 @@ __all__ = [
     "JobQueueConfig",
     "ModelConfig",
     "ReportConfig",
+    "SweepConfig",
     "TlsConfig",
     "check_config",
     "config_text",

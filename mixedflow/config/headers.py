@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixedflow.config.models import Config
+from mixedflow.config.sweep_plan import check_sweep_columns
 from mixedflow.errors import DataError, MixedflowError, did_you_mean, listing
 
 
@@ -30,6 +31,9 @@ def check_headers(config: Config, directory: Path, where: str) -> None:
                     f"{did_you_mean(column, columns)}; it has {listing(columns)}"
                 )
         _check_models(config, name, columns, where)
+        for key, sweep in config.sweep.items():
+            if sweep.data == name:
+                check_sweep_columns(sweep, data, columns, directory, f"{where}: sweep.{key}")
 
 
 def _check_models(config: Config, dataset: str, columns: list[str], where: str) -> None:

@@ -21,6 +21,7 @@ from mixedflow.config.inference import (
     check_inference,
 )
 from mixedflow.config.section import Levels, Section
+from mixedflow.config.sweeps import SweepConfig, check_sweeps
 from mixedflow.errors import did_you_mean, listing
 
 TypeName = Literal["category", "float", "int", "string"]
@@ -30,7 +31,7 @@ Solver = Literal["auto", "grouped", "dense", "schur", "sparse", "pcg"]
 NonConverged = Literal["report", "error"]
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-RESERVED_NAMES = ("models", "logs", "benchmarks", "report.html")
+RESERVED_NAMES = ("models", "sweeps", "logs", "benchmarks", "report.html")
 
 
 def check_name(name: str, what: str) -> str:
@@ -238,7 +239,12 @@ class Config(Section):
         min_length=1, description="Name to data set; names become folders."
     )
     models: dict[str, ModelConfig] = Field(
-        min_length=1, description="Name to model; names become folders."
+        default_factory=dict,
+        description="Name to model; names become folders. Must be given where no sweep is.",
+    )
+    sweep: dict[str, SweepConfig] = Field(
+        default_factory=dict,
+        description="Name to sweep of many traits (below); names become folders.",
     )
     compare: Comparisons | None = Field(
         default=None,
@@ -257,10 +263,10 @@ class Config(Section):
     dask: DaskConfig = Field(default_factory=DaskConfig, description="Where the work runs.")
     control: ControlConfig = Field(default_factory=ControlConfig, description="When a fit stops.")
 
-    @field_validator("data", "models")
+    @field_validator("data", "models", "sweep")
     @classmethod
     def _names_are_folders(cls, value: dict[str, Any], info: Any) -> dict[str, Any]:
-        what = "data set" if info.field_name == "data" else "model"
+        what = {"data": "data set", "models": "model"}.get(info.field_name, info.field_name)
         for name in value:
             check_name(name, what)
             if what == "data set" and name in RESERVED_NAMES:
@@ -272,6 +278,12 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Config:
+        if not self.models and not self.sweep:
+            empty = "models is empty; it needs at least one entry"
+            lacking = "the file lacks the key 'models'"
+            given = "models" in self.model_fields_set
+            raise ValueError(f"{empty if given else lacking}, or 'sweep' one")
+        check_sweeps(self.sweep, self.data)
         for name, model in self.models.items():
             if model.data not in self.data:
                 raise ValueError(

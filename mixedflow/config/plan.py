@@ -19,6 +19,7 @@ from mixedflow.config.inference import InferConfig, check_factors, check_variabl
 from mixedflow.config.models import Config, DataConfig, ModelConfig
 from mixedflow.config.section import Section
 from mixedflow.config.sizes import minutes, pass_mb, rows_mb, sums_mb
+from mixedflow.config.sweep_plan import check_sweep, sweep_options, trait_files
 from mixedflow.errors import ConfigError, MixedflowError
 
 DEFAULT_THREADS = 2
@@ -215,6 +216,18 @@ class WorkflowPlan:
         place = "prepared" if model.sharded else f"designs/{self.designs[name]}"
         return f"{self.config.output}/{model.data}/{place}"
 
+    def sweep_options(self, name: str) -> str:
+        """Return the options of ``mixedflow sweep plan`` for a sweep."""
+        sweep = self.config.sweep[name]
+        data = self.config.data[sweep.data]
+        return shlex.join([*sweep_options(sweep), *_level_options(data)])
+
+    def sweep_files(self, name: str) -> list[str]:
+        """Return the files of a sweep beside its data: a matrix and its names, lists of traits."""
+        sweep = self.config.sweep[name]
+        matrix = [] if sweep.matrix is None else [sweep.matrix.path, sweep.matrix.names]
+        return matrix + trait_files(sweep)
+
     def fit_threads(self, name: str) -> int:
         """Return the threads that a fit may use; a sharded one reads the rows."""
         return self.threads if self.config.models[name].sharded else 1
@@ -250,7 +263,15 @@ def make_plan(config: Config, where: str = "the configuration") -> WorkflowPlan:
             _check_sharded(name, config, where)
         if model.infer is not None:
             check_asked(model, f"{where}: models.{name}.infer.")
-    return WorkflowPlan(config, designs)
+    plan = WorkflowPlan(config, designs)
+    for name, sweep in config.sweep.items():
+        check_sweep(sweep, config.data[sweep.data], f"{where}: sweep.{name}")
+        if sweep.matrix is not None and plan.residual_group(sweep.data) is not None:
+            raise ConfigError(
+                f"{where}: sweep.{name}.matrix has the rows of '{sweep.data}' in their order, which the"
+                " residuals of its models change; give the sweep a data set of its own"
+            )
+    return plan
 
 
 def _design_of(model: ModelConfig, data: DataConfig) -> str:

@@ -52,6 +52,13 @@ models:
 #   - [model, other]
 #   - {{models: [model, other], refit: ml}}   # where their fixed parts differ
 
+# Many traits by the same models, in one table with a page of its own:
+# sweep:
+#   traits:
+#     data: {name}
+#     traits: gene*      # names, patterns, re:^gene[0-9]+$, or a list of them
+#     models: {{full: ~ x + (1 | group)}}
+
 output: results
 
 report:

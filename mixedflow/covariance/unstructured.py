@@ -6,11 +6,22 @@ the sign of a column of F does not matter to G, so a zero on the diagonal is an 
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mixedflow.covariance.base import CovarianceStructure, Float, psd_factor
 from mixedflow.covariance.registry import register
+
+
+@cache
+def _lower(dim: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows and columns of a lower triangle: small fits would spend a tenth of their time here."""
+    rows, cols = np.tril_indices(dim)
+    for places in (rows, cols):
+        places.flags.writeable = False
+    return rows, cols
 
 
 @register
@@ -28,7 +39,7 @@ class Unstructured(CovarianceStructure):
 
     def param_names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         """Return ``chol(a)`` and ``chol(b,a)`` as lme4 orders rows of the factor."""
-        rows, cols = np.tril_indices(len(columns))
+        rows, cols = _lower(len(columns))
         return tuple(
             f"chol({columns[i]})" if i == j else f"chol({columns[i]},{columns[j]})"
             for i, j in zip(rows, cols, strict=True)
@@ -41,13 +52,13 @@ class Unstructured(CovarianceStructure):
     def factor(self, theta: Float, dim: int) -> Float:
         """Return F, lower triangular."""
         F = np.zeros((dim, dim))
-        F[np.tril_indices(dim)] = theta
+        F[_lower(dim)] = theta
         return F
 
     def derivatives(self, theta: Float, dim: int) -> Float:
         """Return dG/dF_ij = e_i f_j' + f_j e_i', f_j the j-th column of F."""
         F = self.factor(theta, dim)
-        rows, cols = np.tril_indices(dim)
+        rows, cols = _lower(dim)
         out = np.zeros((len(rows), dim, dim))
         at = np.arange(len(rows))
         out[at, rows, :] += F[:, cols].T
@@ -56,7 +67,7 @@ class Unstructured(CovarianceStructure):
 
     def second_derivatives(self, theta: Float, dim: int) -> Float:  # noqa: ARG002
         """Return d2G/dF_ij dF_kl = [j = l] (e_i e_k' + e_k e_i')."""
-        rows, cols = np.tril_indices(dim)
+        rows, cols = _lower(dim)
         count = len(rows)
         out = np.zeros((count, count, dim, dim))
         for a in range(count):
@@ -88,5 +99,5 @@ class Unstructured(CovarianceStructure):
 
     @staticmethod
     def _pack(F: Float) -> Float:
-        packed: Float = F[np.tril_indices(F.shape[0])]
+        packed: Float = F[_lower(F.shape[0])]
         return packed

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -188,6 +189,7 @@ def _held_rule(name: str, held: pa.DataType, category: bool, meant: bool) -> Col
     return ColumnRule(name, "numeric" if number is not None else "other", number or held, found)
 
 
+@lru_cache(maxsize=256)
 def _number_target(held: pa.DataType) -> pa.DataType | None:
     """Return the type that ``read`` gives numbers of a held type in, None when they are none."""
     tests: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (
@@ -230,6 +232,7 @@ def is_fractional(held: pa.DataType) -> bool:
     return bool(pa.types.is_floating(held) or pa.types.is_decimal(held))
 
 
+@lru_cache(maxsize=256)
 def is_nested(held: pa.DataType) -> bool:
     """Return whether values are lists, records, bytes or of a library's own type."""
     if pa.types.is_dictionary(held):
@@ -239,6 +242,7 @@ def is_nested(held: pa.DataType) -> bool:
     return bool(pa.types.is_nested(held) or binary or isinstance(held, pa.BaseExtensionType))
 
 
+@lru_cache(maxsize=256)
 def describe(held: pa.DataType) -> str:
     """Return a type in words, for messages."""
     if pa.types.is_dictionary(held):

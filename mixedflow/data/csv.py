@@ -86,7 +86,7 @@ class CsvParts(ParquetSource):
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the parts to the process that wrote them."""
-        return {**self.__dict__, "_finalizer": None}
+        return {**super().__getstate__(), "_finalizer": None}
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the file."""

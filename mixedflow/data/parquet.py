@@ -18,6 +18,9 @@ from mixedflow.data.fingerprint import sha256_of_file, sha256_of_files, sha256_o
 from mixedflow.data.source import BaseSource, default_partition_rows
 from mixedflow.errors import DataError, SourceError
 
+WIDE = 1_000
+"""Columns from which a file stays open between one reading and the next."""
+
 
 @dataclass(frozen=True, slots=True)
 class ParquetPart:
@@ -27,6 +30,15 @@ class ParquetPart:
     first: int
     last: int
     rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A file as it was opened: its time and size, and the columns read as dictionaries."""
+
+    path: Path
+    stamp: tuple[int, int]
+    texts: tuple[str, ...]
 
 
 class ParquetSource(BaseSource):
@@ -63,6 +75,7 @@ class ParquetSource(BaseSource):
         self._paths = list(paths)
         categories = _pandas_categories(footers[0].schema) if footers else []
         rules = plan_columns(held, declarations, name, categories=categories)
+        self._idle: list[tuple[_Opened, pq.ParquetFile]] = []
         super().__init__(name, rules, [p.rows for p in self._parts], header_lines=header_lines)
 
     def _read_raw(self, index: int, columns: Sequence[str]) -> pa.Table:
@@ -70,11 +83,32 @@ class ParquetSource(BaseSource):
         rules = (self.rules[c] for c in columns)
         texts = [rule.name for rule in rules if rule.coded and rule.target == pa.string()]
         try:
-            with open_parquet(part.path, texts) as file:
-                groups = list(range(part.first, part.last))
-                return file.read_row_groups(groups, columns=list(columns))
+            opened = _Opened(part.path, _stamp(part.path), tuple(texts))
+            file = self._taken(opened) or open_parquet(part.path, texts)
+            groups = list(range(part.first, part.last))
+            found = file.read_row_groups(groups, columns=list(columns))
         except (OSError, pa.ArrowException) as error:
             raise unreadable(part.path, error) from error
+        if file.metadata.num_columns >= WIDE:
+            self._idle.append((opened, file))
+        else:
+            file.close()
+        return found
+
+    def _taken(self, wanted: _Opened) -> pq.ParquetFile | None:
+        """Return a file that is open and that no other thread reads, if it is the one wanted."""
+        try:
+            opened, file = self._idle.pop()
+        except IndexError:
+            return None
+        if opened == wanted:
+            return file
+        file.close()
+        return None
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave open files where they are."""
+        return {**self.__dict__, "_idle": []}
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the file, or one over those of several files."""
@@ -105,6 +139,12 @@ def _footer(path: Path) -> _Footer:
         raise unreadable(path, error) from error
     check_unique(schema.names, str(path))
     return _Footer(schema, rows)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return what tells that a file was written anew: its time and size."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
 
 
 def open_parquet(path: Path, texts: Sequence[str] = ()) -> pq.ParquetFile:

@@ -1,5 +1,14 @@
 """Tables and figures become a page; computes nothing."""
 
 from mixedflow.report.page import ModelSection, ReportInput, render_report, write_report
+from mixedflow.report.sweeps import SweepSection, render_sweep_page, write_sweep_page
 
-__all__ = ["ModelSection", "ReportInput", "render_report", "write_report"]
+__all__ = [
+    "ModelSection",
+    "ReportInput",
+    "SweepSection",
+    "render_report",
+    "render_sweep_page",
+    "write_report",
+    "write_sweep_page",
+]

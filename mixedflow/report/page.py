@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from mixedflow.data.atomic import atomic_write_text
@@ -27,6 +26,8 @@ from mixedflow.report.drawing import ChartFigure
 from mixedflow.report.inference import inference_view
 from mixedflow.report.inference_tables import ratio_table, tested_coefficients
 from mixedflow.report.residual_tables import residual_tables
+from mixedflow.report.sweeps import SweepSection, sweep_facts
+from mixedflow.report.theme import asset, environment
 from mixedflow.report.vega import chart_library
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.inferred import Inferred
@@ -69,6 +70,7 @@ class ReportInput:
     config_text : the configuration as it was written, YAML
     title, author : head of the page
     generated : when, as text; empty leaves it out, so that equal input gives an equal page
+    sweeps : listed with a link to the page of each
     """
 
     models: tuple[ModelSection, ...]
@@ -77,6 +79,7 @@ class ReportInput:
     title: str = "Mixed models"
     author: str = ""
     generated: str = ""
+    sweeps: tuple[SweepSection, ...] = ()
 
 
 def write_report(path: str | Path, content: ReportInput) -> None:
@@ -103,33 +106,18 @@ def render_report(content: ReportInput) -> str:
         for item in content.comparisons
     ]
     specs = {figure.key: figure.spec for model in models for figure in model["figures"]}
-    template = _environment().get_template("page.html.j2")
+    template = environment().get_template("page.html.j2")
     return template.render(
         content=content,
         models=models,
         comparisons=comparisons,
+        sweeps=[(sweep, sweep_facts(sweep)) for sweep in content.sweeps],
         specs=specs,
-        style=_asset("style.css"),
-        script=_asset("charts.js"),
+        style=asset("style.css"),
+        script=asset("charts.js"),
         library=Markup(chart_library()) if specs else "",  # noqa: S704 - our own bundle
         version=version("mixedflow"),
     )
-
-
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("mixedflow.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _asset(name: str) -> Markup:
-    """Return a file of the templates folder, to be put on the page as it is."""
-    text = (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
-    return Markup(text)  # noqa: S704 - a file of this package, not user input
 
 
 def _model_view(key: str, model: ModelSection) -> dict[str, Any]:

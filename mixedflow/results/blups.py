@@ -87,6 +87,8 @@ class Blups:
         """
         fit = cast("FitResult", self)
         _check(pev, level)
+        if not fit.encoder.terms:
+            raise UnsupportedError(f"'{fit.spec.formula}' has no random effects")
         found = _covariances(fit, group, levels, pev)
         variances = _variances(fit)
         parts = [

@@ -110,8 +110,8 @@ def check_sums(fit: FitResult, what: str) -> None:
     """Raise where the sums that a fit was made from are not at hand."""
     if isinstance(fit, ShardedFit):
         raise UnsupportedError(
-            f"a sharded fit keeps no sums of its groups, so it cannot be {what} here; fit the other "
-            "model from the rows"
+            f"a sharded fit keeps no sums of its groups in one place, so it cannot be {what}; offered "
+            "is a fit from the rows without sharded=True"
         )
 
 
@@ -212,8 +212,8 @@ def check_exact(fit: FitResult) -> None:
     if fit.monte_carlo is not None:
         raise UnsupportedError(
             f"the log-likelihood of '{fit.spec.formula}' is a Monte-Carlo estimate of the solver "
-            "'pcg', too noisy to compare; use a solver that factorises: solver='auto', 'sparse', "
-            "'schur' or 'dense'"
+            "'pcg', too noisy to compare, and the inverse of its equations is never formed; use a "
+            "solver that factorises: solver='auto', 'sparse', 'schur' or 'dense'"
         )
 
 

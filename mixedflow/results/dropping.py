@@ -54,7 +54,7 @@ def drop_random(fit: FitResult) -> pd.DataFrame:
         ``note``
     """
     check_exact(fit)
-    check_sums(fit, "taken terms from")
+    check_sums(fit, "fitted again without its terms")
     smaller = list(smaller_models(fit.spec.parsed))
     if not smaller:
         raise UnsupportedError(f"'{fit.spec.formula}' has no random term to drop")
@@ -69,7 +69,7 @@ def smaller_models(parsed: ParsedFormula) -> Iterator[Smaller]:
     for k, term in enumerate(parsed.random):
         for dropped, rest in _reduced(term):
             random = (*parsed.random[:k], *rest, *parsed.random[k + 1 :])
-            offsets = [e.text for e in parsed.offsets]
+            offsets = [f"offset({e.text})" for e in parsed.offsets]
             right = " + ".join([str(parsed.fixed), *offsets, *map(str, random)])
             yield Smaller(dropped, f"{parsed.response.text} ~ {right}")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from mixedflow.covariance.residual_types import ResidualDesign
 from mixedflow.crossproducts.coded import written_out
@@ -205,24 +206,34 @@ def _decorrelated_rows(fit: FitResult, system: ModelSystem) -> _WhiteRows:
     names = fit.encoder.variables()
     tables = [source.read(i, names) for i in range(source.n_partitions)]
     parts = [written_out(fit.encoder.columns(table)) for table in tables]
+    group, labels = _row_groups(fit, design, tables, sum(part.n for part in parts))
+    XY = np.concatenate(
+        [stored_columns(part, fit.encoder.info, np.arange(part.n))[0] for part in parts]
+    )
+    XY = XY @ choosing(system, fit.crossproducts.info, XY.shape[1])
+    places = _where(parts, group if design.group else None)
+    white = _white(design, fit.estimates.params.psi, places, XY)
+    codes = [np.concatenate([p.codes[f] for p in parts]) for f in range(len(parts[0].codes))]
+    return _WhiteRows(codes, group, labels, white)
+
+
+def _row_groups(
+    fit: FitResult, design: ResidualDesign, tables: list[pa.Table], n: int
+) -> tuple[Int, list[str]]:
+    """Return the group of every complete row and the groups' names; of strata, each row its own."""
+    if not design.group:
+        return np.arange(n), [f"row {i}" for i in range(1, n + 1)]
     keys = [
         table.select(list(design.group)).to_pandas()[np.asarray(fit.encoder.encode(table).kept)]
         for table in tables
     ]
     together = pd.concat(keys, ignore_index=True).astype(object)
     group = together.groupby(list(design.group), sort=True).ngroup().to_numpy(dtype=np.int64)
-    XY = np.concatenate(
-        [stored_columns(part, fit.encoder.info, np.arange(part.n))[0] for part in parts]
-    )
-    XY = XY @ choosing(system, fit.crossproducts.info, XY.shape[1])
-    white = _white(design, fit.estimates.params.psi, _where(parts, group), XY)
-    codes = [np.concatenate([p.codes[f] for p in parts]) for f in range(len(parts[0].codes))]
     first = together.groupby(group).first()
-    labels = [":".join(map(str, row)) for row in first.itertuples(index=False)]
-    return _WhiteRows(codes, group, labels, white)
+    return group, [":".join(map(str, row)) for row in first.itertuples(index=False)]
 
 
-def _where(parts: list[Any], group: Int) -> ResidualPlaces:
+def _where(parts: list[Any], group: Int | None) -> ResidualPlaces:
     patterns = [part.pattern for part in parts]
     stratum = np.concatenate([pattern.stratum for pattern in patterns])
     position = None

@@ -62,7 +62,7 @@ class Inference(MarginalInference):
             of one row t: estimate, se, df, statistic, p, lower, upper; of several F: num_df,
             den_df, F, p.
         """
-        rows = _checked_rows(L, self._fit.coefficient_names)
+        rows = checked_rows(L, self._fit.coefficient_names)
         if len(rows) == 1:
             return _row_table(self._tests, rows, self.level, ["contrast"])
         return _joint_table(self._tests, {"contrast": rows})
@@ -111,6 +111,22 @@ class Inferring:
         """
         return _inference(cast("FitResult", self), ddf, level, vcov)
 
+    def anova(
+        self,
+        type: int | str = 3,  # noqa: A002 - the field's own word
+        ddf: str = "satterthwaite",
+        *,
+        vcov: str = "model",
+    ) -> pd.DataFrame:
+        """Return F tests by term; ``infer(ddf, vcov=vcov).anova(type)``."""
+        return self.infer(ddf, vcov=vcov).anova(type)
+
+    def contrast(
+        self, L: object, ddf: str = "satterthwaite", *, vcov: str = "model"
+    ) -> pd.DataFrame:
+        """Return the test of L beta = 0; ``infer(ddf, vcov=vcov).contrast(L)``."""
+        return self.infer(ddf, vcov=vcov).contrast(L)
+
 
 def _inference(fit: FitResult, ddf: str, level: float, vcov: str) -> Inference:
     method = checked_method(ddf)
@@ -140,7 +156,7 @@ def _joint_table(tests: FixedTests, hypotheses: Mapping[str, Float]) -> pd.DataF
     return pd.DataFrame(values, index=pd.Index(list(hypotheses), dtype=object))
 
 
-def _checked_rows(L: Any, names: list[str]) -> Float:
+def checked_rows(L: Any, names: list[str]) -> Float:
     """Return L as (m, p) numbers."""
     if isinstance(L, Mapping):
         L = pd.Series(dict(L), dtype=float)

@@ -75,6 +75,8 @@ def ranef_tests(fit: FitResult) -> pd.DataFrame:
     check_sums(fit, "tested for normal random effects")
     info = fit.crossproducts.info
     used = sorted({term.factor for term in fit.encoder.terms})
+    if not used:
+        raise UnsupportedError(f"'{fit.spec.formula}' has no random effects to test")
     evaluation: Evaluation = fit._evaluation()
     solution, rows = evaluation.solution, []
     for f, variances, b, factor, F in zip(

@@ -16,7 +16,7 @@ from mixedflow.errors import ConfigError, DataError, UnsupportedError
 from mixedflow.inference.hypotheses import DfMethod, t_below, t_quantile
 from mixedflow.inference.rubin import Imputed, pooled_joint, pooled_rows
 from mixedflow.results.fit_result import FitResult
-from mixedflow.results.inferring import Inference, _checked_rows
+from mixedflow.results.inferring import Inference, checked_rows
 from mixedflow.results.tabulating import pd
 
 
@@ -60,7 +60,7 @@ class Pooled:
         pandas.DataFrame
             of one row as ``table``; of several num_df, den_df, F, p
         """
-        rows = _checked_rows(L, list(self.table.index))
+        rows = checked_rows(L, list(self.table.index))
         told = [one.contrast(rows) for one in self._inferences]
         if len(rows) == 1:
             df = np.array([np.mean([one["df"].iloc[0] for one in told])])

@@ -25,7 +25,7 @@ from mixedflow.errors import ConfigError, StoredFileError
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.driver import TraceRow
 from mixedflow.parallel import Runner, condense, map_reduce
-from mixedflow.report import ModelSection, ReportInput, write_report
+from mixedflow.report import ModelSection, ReportInput, write_report, write_sweep_page
 from mixedflow.results.build import FitRequest, RowSource, fit_condensed
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.inferred import Inferred, file_digest, load_inferred
@@ -34,6 +34,7 @@ from mixedflow.results.store import OWN_FILES
 from mixedflow.steps.opening import OnDone, runner_of, source_of
 from mixedflow.steps.rows import spec_of
 from mixedflow.steps.shards import fit_in_shards, refuse_sharded
+from mixedflow.steps.sweep_pages import sweep_section
 from mixedflow.sums import fit_sums
 
 
@@ -124,13 +125,18 @@ def report_step(
     folders: Sequence[Path],
     out: Path,
     *,
+    sweeps: Sequence[Path] = (),
     config: Config | None = None,
     title: str | None = None,
     author: str | None = None,
 ) -> None:
-    """Write the page about models, each a folder with ``fit`` and ``diagnostics``."""
+    """Write the page about models, each a folder with ``fit`` and ``diagnostics``, and of sweeps."""
     check_place(out)
     sections = tuple(_section(folder, config) for folder in folders)
+    generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    swept = tuple(sweep_section(folder, config, generated) for folder in sweeps)
+    for one in swept:
+        write_sweep_page(out.parent / one.page, one)
     head = config.report if config is not None else None
     content = ReportInput(
         models=sections,
@@ -138,7 +144,8 @@ def report_step(
         config_text="" if config is None else config_text(config),
         title=title or (head.title if head else "Mixed models"),
         author=author or (head.author if head and head.author else ""),
-        generated=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        generated=generated,
+        sweeps=swept,
     )
     write_report(out, content)
 

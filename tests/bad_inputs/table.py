@@ -19,13 +19,17 @@ from bad_inputs.marginal_cases import MARGINALS
 from bad_inputs.output_cases import OUTPUTS
 from bad_inputs.prediction_cases import PREDICTIONS
 from bad_inputs.residual_cases import RESIDUALS
+from bad_inputs.scan_cases import SCANS
 from bad_inputs.stored_cases import STORED_FILES
+from bad_inputs.sweep_cases import SWEEPS
+from bad_inputs.sweep_config_cases import SWEEP_CONFIGS
 from bad_inputs.variance_cases import VARIANCES
 
 from mixedflow import cli
 
 SECTIONS: dict[str, Sequence[Case]] = {
     **CONFIGS,
+    **SWEEP_CONFIGS,
     **COMMAND_LINES,
     **FORMULAS,
     **RESIDUALS,
@@ -35,6 +39,8 @@ SECTIONS: dict[str, Sequence[Case]] = {
     **MARGINALS,
     **PREDICTIONS,
     **BOOTSTRAPS,
+    **SCANS,
+    **SWEEPS,
     **DATA_FILES,
     **DATA,
     **STORED_FILES,

@@ -67,3 +67,30 @@ def test_sizes_are_checked(tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         make_data.main(["grouped", "--rows", "0", "--out", str(tmp_path / "a")])
     assert "must be 1 or more" in capsys.readouterr().err
+
+
+def test_many_responses(tmp_path: Path) -> None:
+    call = [
+        "wide",
+        "--rows",
+        "2000",
+        "--groups",
+        "20",
+        "--traits",
+        "12",
+        "--missing",
+        "0.3",
+        "--out",
+    ]
+    make_data.main([*call, str(tmp_path / "a")])
+    make_data.main([*call, str(tmp_path / "b")])
+    table = pq.read_table(tmp_path / "a")
+    assert table.equals(pq.read_table(tmp_path / "b"))
+    assert table.column_names[:7] == ["g", "h", "x0", "x1", "x2", "x3", "x4"]
+    assert len(table.column_names) == 19
+    lost = [table[f"trait{t:05d}"].null_count / 2000 for t in range(12)]
+    np.testing.assert_allclose(lost, 0.3, atol=0.05)
+    skewed, plain = (table[f"trait0000{t}"].drop_null().to_numpy() for t in (5, 1))
+    assert skewed.min() > 0
+    assert skewed.mean() > 1.2 * np.median(skewed)
+    assert plain.min() < 0

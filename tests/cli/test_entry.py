@@ -24,6 +24,7 @@ VERBS = [
     "fit",
     "infer",
     "diagnose",
+    "sweep",
     "report",
 ]
 HEAVY = {"numpy", "pandas", "scipy", "pyarrow", "dask", "numba", "snakemake", "pydantic", "altair"}

@@ -208,3 +208,11 @@ def test_a_stored_fit_says_the_same(tmp_path, sleep):
     for ddf in ("satterthwaite", "kenward-roger"):
         again = mf.load(tmp_path / "fit").infer(ddf).coef_table
         pd.testing.assert_frame_equal(again, sleep.infer(ddf).coef_table, rtol=1e-7)
+
+
+@pytest.mark.parametrize(("ddf", "vcov"), [("kenward-roger", "model"), ("satterthwaite", "CR2")])
+def test_a_fit_can_be_asked_at_once(ddf, vcov):
+    fit = mf.fit("y ~ a * b + x + (1 | g)", two_way())
+    found = fit.infer(ddf, vcov=vcov)
+    pd.testing.assert_frame_equal(fit.anova(2, ddf, vcov=vcov), found.anova(2))
+    pd.testing.assert_frame_equal(fit.contrast({"x": 1}, ddf, vcov=vcov), found.contrast({"x": 1}))

@@ -1,6 +1,7 @@
 # The configuration, checked, and the helpers of the rules. What they return comes from
 # mixedflow.config.plan, where it is tested.
 
+import json
 import os
 import sys
 
@@ -28,12 +29,18 @@ def checked_plan():
 PLAN = checked_plan()
 RESULTS = PLAN.config.output
 REPORT = f"{RESULTS}/report.html"
+SWEEP_PAGES = [f"{RESULTS}/sweep-{name}.html" for name in PLAN.config.sweep]
+
+
+NOTHING = "(?!)"  # what no name matches
 
 
 wildcard_constraints:
     dataset="|".join(sorted(PLAN.config.data)),
     design="[0-9a-f]+",
-    model="|".join(sorted(PLAN.config.models)),
+    job="[0-9a-f]+",
+    model="|".join(sorted(PLAN.config.models)) or NOTHING,
+    sweep="|".join(sorted(PLAN.config.sweep)) or NOTHING,
 
 
 def data_files(wildcards):
@@ -102,6 +109,14 @@ def minutes_of_model(wildcards, threads, attempt):
     return PLAN.minutes(dataset_of_model(wildcards), threads) * attempt
 
 
+def memory_of_sweep(wildcards, threads, attempt):
+    return PLAN.pass_mb(PLAN.config.sweep[wildcards.sweep].data, threads) * attempt
+
+
+def minutes_of_sweep(wildcards, threads, attempt):
+    return PLAN.minutes(PLAN.config.sweep[wildcards.sweep].data, threads) * attempt
+
+
 def dataset_of_model(wildcards):
     return PLAN.config.models[wildcards.model].data
 
@@ -139,3 +154,25 @@ def fit_place(wildcards, threads, resources):
 
 def model_folders(wildcards, input):
     return [os.path.dirname(os.path.dirname(fit)) for fit in input.fits]
+
+
+def prepared_of_sweep(wildcards):
+    return f"{RESULTS}/{PLAN.config.sweep[wildcards.sweep].data}/prepared/manifest.json"
+
+
+def sweep_files(wildcards):
+    return PLAN.sweep_files(wildcards.sweep)
+
+
+def sweep_options(wildcards):
+    return PLAN.sweep_options(wildcards.sweep)
+
+
+def sweep_notes(wildcards):
+    with checkpoints.sweep_plan.get(sweep=wildcards.sweep).output.plan.open() as plan:
+        keys = [job["key"] for job in json.load(plan)["jobs"]]
+    return [f"{RESULTS}/sweeps/{wildcards.sweep}/jobs/{key}.json" for key in keys]
+
+
+def sweep_folders(wildcards, input):
+    return [f"--sweep={os.path.dirname(manifest)}" for manifest in input.sweeps]

@@ -14,8 +14,10 @@ rule report:
             f"{RESULTS}/models/{{model}}/inference/infer.json",
             model=PLAN.inferred,
         ),
+        sweeps=expand(f"{RESULTS}/sweeps/{{sweep}}/sweep.json", sweep=PLAN.config.sweep),
     output:
         page=report(REPORT, caption="../report/report.rst", category="Report"),
+        sweeps=report(SWEEP_PAGES, caption="../report/sweep.rst", category="Report"),
     log:
         f"{RESULTS}/logs/report/report.log",
     benchmark:
@@ -27,10 +29,11 @@ rule report:
         mem_mb=memory_of_report,
     params:
         models=model_folders,
+        sweeps=sweep_folders,
         config=config_text(PLAN.config),
         version=VERSION,
     message:
         "Writing the report {output.page}"
     shell:
-        "printf %s {params.config:q} | mixedflow report {params.models:q} --config -"
-        " --out {output.page:q} > {log:q} 2>&1"
+        "printf %s {params.config:q} | mixedflow report {params.models:q} {params.sweeps:q}"
+        " --config - --out {output.page:q} > {log:q} 2>&1"

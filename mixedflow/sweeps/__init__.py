@@ -1,0 +1,1 @@
+"""Many responses, many models or many covariates over one set of rows."""
