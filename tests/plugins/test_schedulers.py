@@ -40,6 +40,13 @@ class Machines:
     def place(self) -> tuple[str, ...]:
         return ("--mixedflow-dask-scheduler-file", str(self.file))
 
+    def wait_for_workers(self, count: int) -> None:
+        """Wait until the scheduler knows that there are so many."""
+        from distributed import Client
+
+        with Client(scheduler_file=str(self.file), set_as_default=False) as client:
+            assert wait_for(lambda: len(client.nthreads()) == count, 60)
+
     def stop(self) -> None:
         for process in (*self.workers, self.scheduler):
             process.kill()
@@ -111,6 +118,7 @@ rule high:
     shell: "echo high >> order; sleep 1; touch {output}"
 """
     machines.workers[1].kill()
+    machines.wait_for_workers(1)
     with running(tmp_path, snakefile, place=machines.place) as flow:
         code, text = flow.finish()
     assert code == 0, text
