@@ -83,6 +83,15 @@ def term_factors(system: ModelSystem, params: VarianceParameters) -> tuple[Float
     )
 
 
+def term_units(system: ModelSystem) -> tuple[Float, ...]:
+    """Return T of every term, (q, q): the user's effects are T times those of the equations."""
+    out: list[Float] = [np.empty((0, 0))] * len(system.terms)
+    for factor in system.factors:
+        for term, where in zip(factor.terms, factor.slices, strict=True):
+            out[term] = factor.units[where, where]
+    return tuple(out)
+
+
 def term_scales(system: ModelSystem) -> tuple[Float, ...]:
     """Return a guess of G_j a term, of unit size in y's stored scale: its columns matter alike.
 

@@ -22,7 +22,7 @@ from mixedflow.estimation.average import average_information
 from mixedflow.estimation.evaluation import FreeEntry
 from mixedflow.estimation.information import Information, score
 from mixedflow.estimation.likelihood import Evaluation, evaluate
-from mixedflow.estimation.parameters import VarianceParameters, term_structures
+from mixedflow.estimation.parameters import VarianceParameters, term_structures, term_units
 from mixedflow.estimation.steps import NewtonStep
 
 
@@ -209,7 +209,7 @@ def component_derivatives(system: ModelSystem, params: VarianceParameters) -> Fl
     starts = np.cumsum([0, *(len(theta) for theta in params.theta)])
     width = int(starts[-1]) + 1
     rows = []
-    by_term = _units(system)
+    by_term = term_units(system)
     for j, (structure, theta) in enumerate(zip(term_structures(system), params.theta, strict=True)):
         dim = system.dims[j]
         slopes = y2 * (by_term[j] @ structure.derivatives(theta, dim) @ by_term[j].T)
@@ -223,12 +223,3 @@ def component_derivatives(system: ModelSystem, params: VarianceParameters) -> Fl
     last = np.zeros(width)
     last[-1] = y2 * params.sigma2
     return np.array([*rows, last])
-
-
-def _units(system: ModelSystem) -> list[Float]:
-    """Return T of every term: the user's effects are T times those of the equations."""
-    out: list[Float] = [np.empty((0, 0))] * len(system.terms)
-    for factor in system.factors:
-        for term, where in zip(factor.terms, factor.slices, strict=True):
-            out[term] = factor.units[where, where]
-    return out

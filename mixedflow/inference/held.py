@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mixedflow.covariance.base import psd_factor
 from mixedflow.design.types import Float
 from mixedflow.equations.system import ModelSystem
-from mixedflow.estimation.parameters import VarianceParameters, term_structures
+from mixedflow.estimation.parameters import VarianceParameters, term_structures, term_units
 
 VANISHING = 4.0
 """Log of how much smaller an SD is that is nearly zero."""
@@ -122,7 +122,7 @@ def held_component(
     columns : one for its SD, two for their correlation
     """
     dim, structure = system.dims[term], term_structures(system)[term]
-    M, norms = _directions(_units(system, term), columns)
+    M, norms = _directions(term_units(system)[term], columns)
     inverse, scale = np.linalg.inv(M), system.fixed_scale.y_scale * norms[0]
     F = psd_factor(M @ structure.matrix(params.theta[term], dim) @ M.T)
     entries = np.tri(dim, dtype=bool) if structure.correlated else np.eye(dim, dtype=bool)
@@ -162,14 +162,6 @@ def _directions(units: Float, columns: tuple[int, ...]) -> tuple[Float, Float]:
         ratio = reduced[k + 1 :, pivot] / reduced[k, pivot]
         reduced[k + 1 :] -= np.outer(ratio, reduced[k])
     return np.vstack([rows, np.eye(units.shape[0])[left]]), norms
-
-
-def _units(system: ModelSystem, term: int) -> Float:
-    for factor in system.factors:
-        for own, where in zip(factor.terms, factor.slices, strict=True):
-            if own == term:
-                return factor.units[where, where]
-    raise AssertionError(term)
 
 
 @dataclass(frozen=True, slots=True)

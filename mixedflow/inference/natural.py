@@ -20,7 +20,7 @@ from mixedflow.covariance.residual_weights import residual_matrix, stratum_place
 from mixedflow.covariance.structured import CorrelatedColumns
 from mixedflow.design.types import Float
 from mixedflow.equations.system import ModelSystem
-from mixedflow.estimation.parameters import VarianceParameters, term_structures
+from mixedflow.estimation.parameters import VarianceParameters, term_structures, term_units
 from mixedflow.inference.residual import correlation_kind, correlation_pairs, one_correlation
 
 OPEN = (-1.0, 1.0)
@@ -89,14 +89,9 @@ class Natural:
 def term_covariance(system: ModelSystem, params: VarianceParameters, term: int) -> Float:
     """Return G of a term in the user's units, (q, q)."""
     structure, y_scale = term_structures(system)[term], system.fixed_scale.y_scale
-    for factor in system.factors:
-        for own, where in zip(factor.terms, factor.slices, strict=True):
-            if own == term:
-                T = factor.units[where, where]
-                G = structure.matrix(params.theta[term], len(T))
-                out: Float = y_scale**2 * (T @ G @ T.T)
-                return out
-    raise AssertionError(term)
+    T = term_units(system)[term]
+    out: Float = y_scale**2 * (T @ structure.matrix(params.theta[term], len(T)) @ T.T)
+    return out
 
 
 def term_naturals(

@@ -14,9 +14,13 @@ import numpy as np
 
 from mixedflow.design.types import Float
 from mixedflow.equations.moments import moments
-from mixedflow.equations.system import ModelSystem
 from mixedflow.estimation.likelihood import Evaluation
-from mixedflow.estimation.parameters import VarianceParameters, term_scales, term_structures
+from mixedflow.estimation.parameters import (
+    VarianceParameters,
+    term_scales,
+    term_structures,
+    term_units,
+)
 from mixedflow.estimation.problem import Problem
 from mixedflow.linalg.triangular import solve_lower
 
@@ -46,7 +50,7 @@ def null_covariance(
     """
     system = problem.system
     y2 = system.fixed_scale.y_scale**2
-    units = [_units(system, j) for j in range(len(system.terms))]
+    units = term_units(system)
     sizes: list[Float] = [
         np.sqrt(np.diag(T @ guess @ T.T) * sigma2 / y2)
         for T, guess in zip(units, term_scales(system), strict=True)
@@ -81,14 +85,6 @@ def _direction(entry: Entry, size: Float) -> Float:
     out = np.zeros((len(size), len(size)))
     out[entry.a, entry.b] = out[entry.b, entry.a] = size[entry.a] * size[entry.b]
     return out
-
-
-def _units(system: ModelSystem, term: int) -> Float:
-    for factor in system.factors:
-        for own, where in zip(factor.terms, factor.slices, strict=True):
-            if own == term:
-                return factor.units[where, where]
-    raise AssertionError(term)
 
 
 def _evaluated(

@@ -15,7 +15,7 @@ import numpy as np
 
 from mixedflow.design.types import Float
 from mixedflow.estimation.observed import observed_information
-from mixedflow.estimation.parameters import term_scales
+from mixedflow.estimation.parameters import term_scales, term_units
 from mixedflow.estimation.problem import Problem
 from mixedflow.estimation.residual import ResidualProblem
 from mixedflow.inference.constrained import NaturalProfile, Whitened, direction, whitened
@@ -111,12 +111,8 @@ def _first(fit: FitResult, problem: Problem, j: int, a: int) -> float:
     """Return an SD of a column that matters beside the residual, in the user's units."""
     system = problem.system
     guess = term_scales(system)[j]
-    for factor in system.factors:
-        for own, where in zip(factor.terms, factor.slices, strict=True):
-            if own == j:
-                T = factor.units[where, where]
-                return FIRST * fit.sigma * float(np.sqrt((T @ guess @ T.T)[a, a]))
-    raise AssertionError(j)
+    T = term_units(system)[j]
+    return FIRST * fit.sigma * float(np.sqrt((T @ guess @ T.T)[a, a]))
 
 
 def _sd_line(

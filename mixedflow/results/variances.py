@@ -13,7 +13,7 @@ from mixedflow.design.types import Float
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import UnsupportedError
 from mixedflow.estimation.observed import observed_information
-from mixedflow.estimation.parameters import VarianceParameters, term_structures
+from mixedflow.estimation.parameters import VarianceParameters, term_structures, term_units
 from mixedflow.estimation.problem import Problem
 from mixedflow.inference.components import VarianceComponent, variance_components
 from mixedflow.inference.residual import ResidualParameter, residual_parameters, strata_of
@@ -55,12 +55,12 @@ def _components(
 ) -> list[VarianceComponent]:
     """Return the components at other parameters than the estimates."""
     y_scale, terms = system.fixed_scale.y_scale, fit.encoder.terms
-    G: list[Float] = [np.empty((0, 0))] * len(terms)
-    structures = term_structures(system)
-    for factor in system.factors:
-        for term, where in zip(factor.terms, factor.slices, strict=True):
-            T = factor.units[where, where]
-            G[term] = y_scale**2 * (T @ structures[term].matrix(params.theta[term], len(T)) @ T.T)
+    G = [
+        y_scale**2 * (T @ structure.matrix(theta, len(T)) @ T.T)
+        for structure, theta, T in zip(
+            term_structures(system), params.theta, term_units(system), strict=True
+        )
+    ]
     info, sigma2 = fit.crossproducts.info, y_scale**2 * params.sigma2
     return variance_components(info, terms, G, sigma2, params.psi)
 

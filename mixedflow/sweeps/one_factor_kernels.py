@@ -71,7 +71,7 @@ def _level(K: Float, B: Float, c: Float, Lam: Float, M: Float, E: Float, work: F
 
 
 @compiled
-def _solve_fixed(S: Float, p: int, inverse: Float, beta: Float) -> float:
+def solve_fixed(S: Float, p: int, inverse: Float, beta: Float) -> float:
     """Factorise X'V^-1X in S, (p + 1, p + 1) with the response last; fill inverse and beta.
 
     Returns log|X'V^-1X|, NaN where a column is a sum of others to rounding.
@@ -254,7 +254,7 @@ def look_at(
                     factor = E[level, k, i]
                     for j in range(i + 1):
                         S[i, j] -= factor * E[level, k, j]
-        fixed = _solve_fixed(S, p, inverse[row], beta[row])
+        fixed = solve_fixed(S, p, inverse[row], beta[row])
         rest = S[p, p]
         for i in range(p):
             rest -= S[p, i] * S[p, i]

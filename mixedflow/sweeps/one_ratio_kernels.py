@@ -13,7 +13,7 @@ import numpy as np
 
 from mixedflow.design.types import Float, Int
 from mixedflow.linalg.jit import compiled
-from mixedflow.sweeps.one_factor_kernels import _solve_fixed
+from mixedflow.sweeps.one_factor_kernels import solve_fixed
 
 
 class Rules(NamedTuple):
@@ -156,7 +156,7 @@ def _look(
     sums[1:] = 0.0
     _weighted(theta, K, G, sums, logs)
     _unpacked(sums[0], S)
-    fixed = _solve_fixed(S, p, inverse, beta)
+    fixed = solve_fixed(S, p, inverse, beta)
     rest = S[p, p]
     for i in range(p):
         rest -= S[p, i] * S[p, i]
