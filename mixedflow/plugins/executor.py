@@ -12,7 +12,7 @@ import itertools
 import threading
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +137,14 @@ class Executor(RemoteExecutor):
     def get_job_args(self, job: Any) -> str:
         """Return Snakemake's arguments; the job has the cores that its threads ask for."""
         return f"{super().get_job_args(job)} --cores {max(1, job.threads)}"
+
+    def run_jobs(self, jobs: Iterable[Any]) -> None:
+        """Take jobs that became ready together; none is sent before the last is here.
+
+        Snakemake hands them over in no order, and the first would take the room of the most urgent.
+        """
+        with self._guard:
+            super().run_jobs(list(jobs))
 
     def run_job(self, job: Any) -> None:
         """Take a job, or refuse it at once if no worker can ever run it."""
