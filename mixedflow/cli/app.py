@@ -12,6 +12,7 @@ import typer
 from mixedflow import __version__
 from mixedflow.cli import infer as infer_verb
 from mixedflow.cli import run as run_verb
+from mixedflow.cli import scan as scan_verb
 from mixedflow.cli import setup, steps
 from mixedflow.cli import sweep as sweep_verbs
 
@@ -56,4 +57,5 @@ app.command("fit")(steps.fit)
 app.command("infer")(infer_verb.infer)
 app.command("diagnose")(steps.diagnose)
 app.add_typer(sweep_verbs.app, name="sweep")
+app.command("scan")(scan_verb.scan)
 app.command("report")(steps.report)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         DataConfig,
         InferConfig,
         ModelConfig,
+        ScanConfig,
         SweepConfig,
     )
 
@@ -63,6 +64,13 @@ InterfaceOption = Annotated[
 ]
 JobsOption = Annotated[
     str | None, typer.Option("--jobqueue", help="Jobs of workers: '{queue: main, walltime: 60}'.")
+]
+
+MatrixOption = Annotated[
+    str | None, typer.Option("--matrix", help="An .npy file beside the data, a column each.")
+]
+MatrixNamesOption = Annotated[
+    str | None, typer.Option("--matrix-names", help="File with its columns' names.")
 ]
 
 
@@ -153,6 +161,21 @@ def sweep_config(**given: Any) -> SweepConfig:
     """Return the sweep that the command line describes."""
     found: SweepConfig = _section("SweepConfig", given)
     return found
+
+
+def scan_config(**given: Any) -> ScanConfig:
+    """Return the scan that the command line describes."""
+    found: ScanConfig = _section("ScanConfig", given)
+    return found
+
+
+def matrix_of(path: str | None, names: str | None) -> dict[str, str] | None:
+    """Return a matrix beside the data, which goes with a file of names."""
+    if path is None and names is None:
+        return None
+    if path is None or names is None:
+        raise ConfigError("--matrix and --matrix-names go together: the numbers and their names")
+    return {"path": path, "names": names}
 
 
 def control_config(**given: Any) -> ControlConfig:

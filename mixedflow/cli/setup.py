@@ -42,16 +42,20 @@ def check(
     """Check configuration and data, and show what a run would do."""
     from mixedflow.config import load_config
     from mixedflow.steps import check_step
+    from mixedflow.steps.scan import check_scans_step
     from mixedflow.steps.sweep_check import check_sweeps_step
 
     settings = load_config(config)
     with console.progress("check") as advance:
         plans = check_step(settings, directory, where=str(config), on_done=advance)
         sweeps = check_sweeps_step(settings, directory, where=str(config))
+        scans = check_scans_step(settings, directory, where=str(config))
     for plan in plans:
         _print_plan(plan.rows(), f"model {plan.name}")
     for sweep in sweeps:
         _print_plan(sweep.rows, f"sweep {sweep.name}")
+    for scan in scans:
+        _print_plan(scan.rows, f"scan {scan.name}")
     console.write(f"{config} is valid, and its data carry its models")
 
 

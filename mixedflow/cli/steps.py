@@ -258,7 +258,7 @@ def diagnose(  # noqa: PLR0913 - one argument an option
     console.note(f"diagnostics: {out}")
 
 
-def report(
+def report(  # noqa: PLR0913 - one argument an option
     models: Annotated[
         list[Path] | None,
         typer.Argument(help="Folders of models, each with 'fit' and 'diagnostics'."),
@@ -267,6 +267,10 @@ def report(
     sweep: Annotated[
         list[Path] | None,
         typer.Option("--sweep", help="Folder of a sweep, for a page beside this one; repeatable."),
+    ] = None,
+    scan: Annotated[
+        list[Path] | None,
+        typer.Option("--scan", help="Folder of a scan, for a page beside this one; repeatable."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path(
         "report.html"
@@ -280,15 +284,23 @@ def report(
     title: Annotated[str | None, typer.Option("--title", help="Title of the page.")] = None,
     author: Annotated[str | None, typer.Option("--author", help="Author of the page.")] = None,
 ) -> None:
-    """Write one self-contained HTML page about the models, and one beside it about each sweep."""
-    if not models and not sweep:
-        raise ConfigError("a report needs the folder of a model, or of a sweep (--sweep)")
+    """Write one self-contained HTML page about the models, and one beside it about each sweep or scan."""
+    if not models and not sweep and not scan:
+        raise ConfigError(
+            "a report needs the folder of a model, of a sweep (--sweep) or scan (--scan)"
+        )
     from mixedflow.steps import report_step
 
     settings = _read_settings(config)
     with console.progress("report"):
         report_step(
-            models or [], out, sweeps=sweep or [], config=settings, title=title, author=author
+            models or [],
+            out,
+            sweeps=sweep or [],
+            scans=scan or [],
+            config=settings,
+            title=title,
+            author=author,
         )
     console.note(f"report: {out}")
 

@@ -53,12 +53,8 @@ def plan(  # noqa: PLR0913 - one argument an option
         list[str] | None,
         typer.Option("--test", help="NAME=SMALLER,LARGER: models to compare; may be repeated."),
     ] = None,
-    matrix: Annotated[
-        str | None, typer.Option("--matrix", help="Traits in an .npy file, rows by traits.")
-    ] = None,
-    matrix_names: Annotated[
-        str | None, typer.Option("--matrix-names", help="File with its columns' names.")
-    ] = None,
+    matrix: opt.MatrixOption = None,
+    matrix_names: opt.MatrixNamesOption = None,
     long: Annotated[
         str | None,
         typer.Option("--long", help="{trait: gene, value: expr, row: sample}, for a row a value."),
@@ -91,7 +87,7 @@ def plan(  # noqa: PLR0913 - one argument an option
         models=_models(model, residual),
         subsets=_subsets(subset),
         tests={name: pair.split(",") for name, pair in opt.pairs(test, "--test").items()},
-        matrix=_matrix(matrix, matrix_names),
+        matrix=opt.matrix_of(matrix, matrix_names),
         long=None if long is None else opt.yaml_value(long, "--long", LONG),
         weights=weights,
         reml=reml,
@@ -195,11 +191,3 @@ def _subsets(given: Sequence[str] | None) -> dict[str, Any] | None:
         name: opt.yaml_value(text, f"--subset '{name}={text}'", "women={sex: [f]}") or None
         for name, text in pairs.items()
     }
-
-
-def _matrix(path: str | None, names: str | None) -> dict[str, str] | None:
-    if path is None and names is None:
-        return None
-    if path is None or names is None:
-        raise ConfigError("--matrix and --matrix-names go together: the numbers and their names")
-    return {"path": path, "names": names}

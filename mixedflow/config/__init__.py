@@ -13,6 +13,7 @@ from mixedflow.config.models import (
     ReportConfig,
 )
 from mixedflow.config.reading import check_config, config_text, load_config, parse_config, read_yaml
+from mixedflow.config.scans import ScanConfig
 from mixedflow.config.sweeps import SweepConfig
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "JobQueueConfig",
     "ModelConfig",
     "ReportConfig",
+    "ScanConfig",
     "SweepConfig",
     "TlsConfig",
     "check_config",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixedflow.config.models import Config
+from mixedflow.config.scan_plan import check_scan_columns
 from mixedflow.config.sweep_plan import check_sweep_columns
 from mixedflow.errors import DataError, MixedflowError, did_you_mean, listing
 
@@ -34,6 +35,9 @@ def check_headers(config: Config, directory: Path, where: str) -> None:
         for key, sweep in config.sweep.items():
             if sweep.data == name:
                 check_sweep_columns(sweep, data, columns, directory, f"{where}: sweep.{key}")
+        for key, scan in config.scan.items():
+            if scan.data == name:
+                check_scan_columns(scan, data, columns, directory, f"{where}: scan.{key}")
 
 
 def _check_models(config: Config, dataset: str, columns: list[str], where: str) -> None:

@@ -20,6 +20,7 @@ from mixedflow.config.inference import (
     InferConfig,
     check_inference,
 )
+from mixedflow.config.scans import ScanConfig, check_scans
 from mixedflow.config.section import Levels, Section
 from mixedflow.config.sweeps import SweepConfig, check_sweeps
 from mixedflow.errors import did_you_mean, listing
@@ -240,11 +241,15 @@ class Config(Section):
     )
     models: dict[str, ModelConfig] = Field(
         default_factory=dict,
-        description="Name to model; names become folders. Must be given where no sweep is.",
+        description="Name to model; names become folders. Must be given where no sweep or scan is.",
     )
     sweep: dict[str, SweepConfig] = Field(
         default_factory=dict,
         description="Name to sweep of many traits (below); names become folders.",
+    )
+    scan: dict[str, ScanConfig] = Field(
+        default_factory=dict,
+        description="Name to scan of many covariates (below); names become folders.",
     )
     compare: Comparisons | None = Field(
         default=None,
@@ -263,7 +268,7 @@ class Config(Section):
     dask: DaskConfig = Field(default_factory=DaskConfig, description="Where the work runs.")
     control: ControlConfig = Field(default_factory=ControlConfig, description="When a fit stops.")
 
-    @field_validator("data", "models", "sweep")
+    @field_validator("data", "models", "sweep", "scan")
     @classmethod
     def _names_are_folders(cls, value: dict[str, Any], info: Any) -> dict[str, Any]:
         what = {"data": "data set", "models": "model"}.get(info.field_name, info.field_name)
@@ -278,12 +283,13 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Config:
-        if not self.models and not self.sweep:
+        if not self.models and not self.sweep and not self.scan:
             empty = "models is empty; it needs at least one entry"
             lacking = "the file lacks the key 'models'"
             given = "models" in self.model_fields_set
-            raise ValueError(f"{empty if given else lacking}, or 'sweep' one")
+            raise ValueError(f"{empty if given else lacking}, or 'sweep' or 'scan' one")
         check_sweeps(self.sweep, self.data)
+        check_scans(self.scan, self.data)
         for name, model in self.models.items():
             if model.data not in self.data:
                 raise ValueError(

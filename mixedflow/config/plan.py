@@ -17,6 +17,7 @@ from pathlib import Path
 from mixedflow.config.dask import parse_memory
 from mixedflow.config.inference import InferConfig, check_factors, check_variables
 from mixedflow.config.models import Config, DataConfig, ModelConfig
+from mixedflow.config.scan_plan import check_scan, scan_options
 from mixedflow.config.section import Section
 from mixedflow.config.sizes import minutes, pass_mb, rows_mb, sums_mb
 from mixedflow.config.sweep_plan import check_sweep, sweep_options, trait_files
@@ -228,6 +229,11 @@ class WorkflowPlan:
         matrix = [] if sweep.matrix is None else [sweep.matrix.path, sweep.matrix.names]
         return matrix + trait_files(sweep)
 
+    def scan_options(self, name: str) -> str:
+        """Return formula and options of ``mixedflow scan`` for a scan."""
+        scan = self.config.scan[name]
+        return shlex.join([*scan_options(scan), *_level_options(self.config.data[scan.data])])
+
     def fit_threads(self, name: str) -> int:
         """Return the threads that a fit may use; a sharded one reads the rows."""
         return self.threads if self.config.models[name].sharded else 1
@@ -270,6 +276,13 @@ def make_plan(config: Config, where: str = "the configuration") -> WorkflowPlan:
             raise ConfigError(
                 f"{where}: sweep.{name}.matrix has the rows of '{sweep.data}' in their order, which the"
                 " residuals of its models change; give the sweep a data set of its own"
+            )
+    for name, scan in config.scan.items():
+        check_scan(scan, config.data[scan.data], f"{where}: scan.{name}")
+        if scan.matrix is not None and plan.residual_group(scan.data) is not None:
+            raise ConfigError(
+                f"{where}: scan.{name}.matrix has the rows of '{scan.data}' in their order, which the"
+                " residuals of its models change; give the scan a data set of its own"
             )
     return plan
 

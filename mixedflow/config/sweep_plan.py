@@ -80,15 +80,20 @@ def trait_files(sweep: SweepConfig) -> list[str]:
 
 def listed_traits(sweep: SweepConfig, directory: Path = Path()) -> list[str] | None:
     """Return names and patterns of a sweep's traits, files of names read; None for all traits."""
+    return named_in_files(sweep.traits, directory) or None
+
+
+def named_in_files(names: Sequence[str], directory: Path) -> list[str]:
+    """Return names and patterns; a file of names, ``@file``, stands for its lines."""
     from mixedflow.sweeps.traits import read_names
 
     found: list[str] = []
-    for one in sweep.traits:
+    for one in names:
         if one.startswith(FILE):
             found += read_names(directory / one.removeprefix(FILE))
         else:
             found.append(one)
-    return found or None
+    return found
 
 
 def sweep_options(sweep: SweepConfig) -> list[str]:

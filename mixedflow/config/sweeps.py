@@ -181,14 +181,7 @@ class SweepConfig(Section):
     @field_validator("traits")
     @classmethod
     def _traits_can_be_read(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for one in value:
-            if not one.startswith(REGEX):
-                continue
-            try:
-                re.compile(one[len(REGEX) :])
-            except re.error as fault:
-                raise ValueError(f"'{one}' is no regular expression: {fault}") from None
-        return value
+        return check_patterns(value)
 
     @field_validator("models", "subsets", "tests")
     @classmethod
@@ -218,6 +211,18 @@ class SweepConfig(Section):
                         f"{did_you_mean(name, self.models)}; 'models' has {listing(self.models)}"
                     )
         return self
+
+
+def check_patterns(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names and patterns; ValueError where one is no regular expression."""
+    for one in names:
+        if not one.startswith(REGEX):
+            continue
+        try:
+            re.compile(one[len(REGEX) :])
+        except re.error as fault:
+            raise ValueError(f"'{one}' is no regular expression: {fault}") from None
+    return names
 
 
 def check_sweeps(sweeps: Mapping[str, SweepConfig], data: Mapping[str, Any]) -> None:

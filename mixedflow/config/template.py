@@ -59,6 +59,13 @@ models:
 #     traits: gene*      # names, patterns, re:^gene[0-9]+$, or a list of them
 #     models: {{full: ~ x + (1 | group)}}
 
+# Many covariates, one at a time, beside a model without them:
+# scan:
+#   covariates:
+#     data: {name}
+#     formula: {formula}
+#     covariates: snp*   # names, patterns, re:^snp[0-9]+$, or a list of them
+
 output: results
 
 report:

@@ -26,6 +26,7 @@ from mixedflow.report.drawing import ChartFigure
 from mixedflow.report.inference import inference_view
 from mixedflow.report.inference_tables import ratio_table, tested_coefficients
 from mixedflow.report.residual_tables import residual_tables
+from mixedflow.report.scans import ScanSection, scan_facts
 from mixedflow.report.sweeps import SweepSection, sweep_facts
 from mixedflow.report.theme import asset, environment
 from mixedflow.report.vega import chart_library
@@ -70,7 +71,7 @@ class ReportInput:
     config_text : the configuration as it was written, YAML
     title, author : head of the page
     generated : when, as text; empty leaves it out, so that equal input gives an equal page
-    sweeps : listed with a link to the page of each
+    sweeps, scans : listed with a link to the page of each
     """
 
     models: tuple[ModelSection, ...]
@@ -80,6 +81,7 @@ class ReportInput:
     author: str = ""
     generated: str = ""
     sweeps: tuple[SweepSection, ...] = ()
+    scans: tuple[ScanSection, ...] = ()
 
 
 def write_report(path: str | Path, content: ReportInput) -> None:
@@ -112,6 +114,7 @@ def render_report(content: ReportInput) -> str:
         models=models,
         comparisons=comparisons,
         sweeps=[(sweep, sweep_facts(sweep)) for sweep in content.sweeps],
+        scans=[(scan, scan_facts(scan)) for scan in content.scans],
         specs=specs,
         style=asset("style.css"),
         script=asset("charts.js"),

@@ -25,7 +25,13 @@ from mixedflow.errors import ConfigError, StoredFileError
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.driver import TraceRow
 from mixedflow.parallel import Runner, condense, map_reduce
-from mixedflow.report import ModelSection, ReportInput, write_report, write_sweep_page
+from mixedflow.report import (
+    ModelSection,
+    ReportInput,
+    write_report,
+    write_scan_page,
+    write_sweep_page,
+)
 from mixedflow.results.build import FitRequest, RowSource, fit_condensed
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.inferred import Inferred, file_digest, load_inferred
@@ -33,6 +39,7 @@ from mixedflow.results.sharded import ShardedFit
 from mixedflow.results.store import OWN_FILES
 from mixedflow.steps.opening import OnDone, runner_of, source_of
 from mixedflow.steps.rows import spec_of
+from mixedflow.steps.scan import scan_section
 from mixedflow.steps.shards import fit_in_shards, refuse_sharded
 from mixedflow.steps.sweep_pages import sweep_section
 from mixedflow.sums import fit_sums
@@ -121,22 +128,26 @@ def diagnose_step(
         diagnose(fit, source, Encoder(fit.spec, fit.schema), out, run)
 
 
-def report_step(
+def report_step(  # noqa: PLR0913 - what a page shows, and its head
     folders: Sequence[Path],
     out: Path,
     *,
     sweeps: Sequence[Path] = (),
+    scans: Sequence[Path] = (),
     config: Config | None = None,
     title: str | None = None,
     author: str | None = None,
 ) -> None:
-    """Write the page about models, each a folder with ``fit`` and ``diagnostics``, and of sweeps."""
+    """Write the page about models, folders with ``fit`` and ``diagnostics``, and of sweeps and scans."""
     check_place(out)
     sections = tuple(_section(folder, config) for folder in folders)
     generated = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     swept = tuple(sweep_section(folder, config, generated) for folder in sweeps)
     for one in swept:
         write_sweep_page(out.parent / one.page, one)
+    scanned = tuple(scan_section(folder, config, generated) for folder in scans)
+    for each in scanned:
+        write_scan_page(out.parent / each.page, each)
     head = config.report if config is not None else None
     content = ReportInput(
         models=sections,
@@ -146,6 +157,7 @@ def report_step(
         author=author or (head.author if head and head.author else ""),
         generated=generated,
         sweeps=swept,
+        scans=scanned,
     )
     write_report(out, content)
 

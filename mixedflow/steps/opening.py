@@ -1,4 +1,4 @@
-"""What several steps open: a source, the workers.
+"""What several steps open: a source, the workers; and what they would do.
 
 Stands outside the equations of ``docs/algorithm.md``.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from mixedflow.config import DaskConfig, DataConfig
@@ -27,6 +28,14 @@ def source_of(data: DataConfig) -> Source:
         levels={column: list(levels) for column, levels in data.levels.items()},
         partition_rows=data.partition_rows,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a run would do for one sweep or scan: its name, and lines to print."""
+
+    name: str
+    rows: list[tuple[str, str]]
 
 
 @contextmanager

@@ -6,7 +6,6 @@ Stands at "Sweeps" in ``docs/algorithm.md``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from mixedflow.config import Config, SweepConfig
@@ -14,20 +13,13 @@ from mixedflow.config.sweep_plan import listed_traits
 from mixedflow.errors import MixedflowError
 from mixedflow.parallel import limited_threads
 from mixedflow.steps.check import duration
+from mixedflow.steps.opening import Outlook
 from mixedflow.steps.sweep import planned
 from mixedflow.steps.sweep_jobs import seconds_per_trait, traits_of_a_job
 from mixedflow.sweeping import SweepPlan
 
 
-@dataclass(frozen=True, slots=True)
-class SweepOutlook:
-    """What a run would do for one sweep: its name, and lines to print."""
-
-    name: str
-    rows: list[tuple[str, str]]
-
-
-def check_sweeps_step(config: Config, directory: Path, *, where: str) -> list[SweepOutlook]:
+def check_sweeps_step(config: Config, directory: Path, *, where: str) -> list[Outlook]:
     """Check every sweep against its data, and return what a run would do."""
     found = []
     for name, sweep in config.sweep.items():
@@ -38,7 +30,7 @@ def check_sweeps_step(config: Config, directory: Path, *, where: str) -> list[Sw
                 plan = planned(here, _seen_from(directory, sweep), None)
         except MixedflowError as fault:
             raise type(fault)(f"{where}: sweep.{name}: {fault}") from None
-        found.append(SweepOutlook(name, list(_lines(sweep, plan))))
+        found.append(Outlook(name, list(_lines(sweep, plan))))
     return found
 
 

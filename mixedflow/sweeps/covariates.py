@@ -107,10 +107,10 @@ def open_covariates(wanted: Any, source: Source, taken: Collection[str]) -> Cova
     place, names = wanted if pair else (wanted, None)
     if _is_matrix(place):
         return _matrix(place, names, source)
-    return ColumnCovariates(source, _chosen(place, ColumnTraits(source).names, taken))
+    return ColumnCovariates(source, chosen_columns(place, ColumnTraits(source).names, taken))
 
 
-def _chosen(wanted: Any, known: Sequence[str], taken: Collection[str]) -> tuple[str, ...]:
+def chosen_columns(wanted: Any, known: Sequence[str], taken: Collection[str]) -> tuple[str, ...]:
     """Return the columns that names and patterns choose, each once."""
     listed = [wanted] if isinstance(wanted, str) else wanted
     if not isinstance(listed, Iterable) or not all(isinstance(one, str) for one in listed):

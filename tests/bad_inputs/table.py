@@ -20,6 +20,7 @@ from bad_inputs.output_cases import OUTPUTS
 from bad_inputs.prediction_cases import PREDICTIONS
 from bad_inputs.residual_cases import RESIDUALS
 from bad_inputs.scan_cases import SCANS
+from bad_inputs.scan_config_cases import SCAN_CONFIGS
 from bad_inputs.stored_cases import STORED_FILES
 from bad_inputs.sweep_cases import SWEEPS
 from bad_inputs.sweep_config_cases import SWEEP_CONFIGS
@@ -30,6 +31,7 @@ from mixedflow import cli
 SECTIONS: dict[str, Sequence[Case]] = {
     **CONFIGS,
     **SWEEP_CONFIGS,
+    **SCAN_CONFIGS,
     **COMMAND_LINES,
     **FORMULAS,
     **RESIDUALS,

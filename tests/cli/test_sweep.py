@@ -111,7 +111,7 @@ def test_a_plan_of_other_predictors_is_refused(place, capsys):
         ([*PLAN, "--matrix=m.npy"], "--matrix and --matrix-names go together"),
         ([*PLAN, "--residual=ful=cs(1 | g)"], "the model 'ful'"),
         ([*PLAN, "--ddf=satterthwait"], "did you mean 'satterthwaite'?"),
-        (["report"], "a report needs the folder of a model, or of a sweep"),
+        (["report"], "a report needs the folder of a model, of a sweep"),
     ],
 )
 def test_a_wrong_command_is_one_sentence(place, capsys, arguments, message):

@@ -8,6 +8,7 @@ import sys
 from mixedflow import __version__ as VERSION
 from mixedflow.config import check_config, config_text, read_yaml
 from mixedflow.config.plan import commands_on_path, make_plan
+from mixedflow.config.scan_plan import covariate_files
 from mixedflow.errors import MixedflowError
 
 # The commands of the Python that runs Snakemake, also when its environment is not activated.
@@ -29,6 +30,7 @@ def checked_plan():
 PLAN = checked_plan()
 RESULTS = PLAN.config.output
 REPORT = f"{RESULTS}/report.html"
+SCAN_PAGES = [f"{RESULTS}/scan-{name}.html" for name in PLAN.config.scan]
 SWEEP_PAGES = [f"{RESULTS}/sweep-{name}.html" for name in PLAN.config.sweep]
 
 
@@ -40,6 +42,7 @@ wildcard_constraints:
     design="[0-9a-f]+",
     job="[0-9a-f]+",
     model="|".join(sorted(PLAN.config.models)) or NOTHING,
+    scan="|".join(sorted(PLAN.config.scan)) or NOTHING,
     sweep="|".join(sorted(PLAN.config.sweep)) or NOTHING,
 
 
@@ -176,3 +179,27 @@ def sweep_notes(wildcards):
 
 def sweep_folders(wildcards, input):
     return [f"--sweep={os.path.dirname(manifest)}" for manifest in input.sweeps]
+
+
+def prepared_of_scan(wildcards):
+    return f"{RESULTS}/{PLAN.config.scan[wildcards.scan].data}/prepared/manifest.json"
+
+
+def scan_files(wildcards):
+    return covariate_files(PLAN.config.scan[wildcards.scan])
+
+
+def scan_options(wildcards):
+    return PLAN.scan_options(wildcards.scan)
+
+
+def memory_of_scan(wildcards, threads, attempt):
+    return PLAN.pass_mb(PLAN.config.scan[wildcards.scan].data, threads) * attempt
+
+
+def minutes_of_scan(wildcards, threads, attempt):
+    return PLAN.minutes(PLAN.config.scan[wildcards.scan].data, threads) * attempt
+
+
+def scan_folders(wildcards, input):
+    return [f"--scan={os.path.dirname(manifest)}" for manifest in input.scans]

@@ -15,9 +15,11 @@ rule report:
             model=PLAN.inferred,
         ),
         sweeps=expand(f"{RESULTS}/sweeps/{{sweep}}/sweep.json", sweep=PLAN.config.sweep),
+        scans=expand(f"{RESULTS}/scans/{{scan}}/scan.json", scan=PLAN.config.scan),
     output:
         page=report(REPORT, caption="../report/report.rst", category="Report"),
         sweeps=report(SWEEP_PAGES, caption="../report/sweep.rst", category="Report"),
+        scans=report(SCAN_PAGES, caption="../report/scan.rst", category="Report"),
     log:
         f"{RESULTS}/logs/report/report.log",
     benchmark:
@@ -30,10 +32,12 @@ rule report:
     params:
         models=model_folders,
         sweeps=sweep_folders,
+        scans=scan_folders,
         config=config_text(PLAN.config),
         version=VERSION,
     message:
         "Writing the report {output.page}"
     shell:
         "printf %s {params.config:q} | mixedflow report {params.models:q} {params.sweeps:q}"
+        " {params.scans:q}"
         " --config - --out {output.page:q} > {log:q} 2>&1"
