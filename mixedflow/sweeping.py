@@ -99,6 +99,7 @@ class SweepPlan:
             "ddf": self.asked.ddf,
             "q": self.asked.q,
             "weights": request.weights,
+            "missing": request.missing,
             "levels": {n: [str(v) for v in values] for n, values in (request.levels or {}).items()},
             "coefficients": {m.name: m.coefficients for m in self.models},
             "traits": list(self.names),
@@ -124,6 +125,7 @@ def sweep(  # noqa: PLR0913 - everything that a sweep can be told
     weights: str | None = None,
     levels: Mapping[str, Sequence[Any]] | None = None,
     types: Mapping[str, str] | None = None,
+    missing: str = "drop",
     control: FitControl | None = None,
     runner: Runner | None = None,
     path: str | Path | None = None,
@@ -151,6 +153,8 @@ def sweep(  # noqa: PLR0913 - everything that a sweep can be told
     ddf : degrees of freedom: ``satterthwaite``, ``residual`` (n - p), ``asymptotic``
     q : q-values over the traits of a model: ``BH``, or ``storey`` with an estimated share of nulls
     weights, levels, types : as :func:`mixedflow.fit` takes them
+    missing : ``drop`` a trait's rows that lack its value or a predictor; with ``error`` a predictor
+        must have all of its values, and a trait that lacks one is a row that says so
     control : settings of those fits that are made one by one
     runner : where chunks of traits are fitted; threads of this process unless said otherwise (the
         bits are the same everywhere)
@@ -164,7 +168,9 @@ def sweep(  # noqa: PLR0913 - everything that a sweep can be told
         one sentence on what is wrong with models, data or options. A trait that cannot be fitted is
         a row that says why.
     """
-    request = SweepRequest(models, subsets, tests, residual, reml, ddf, q, weights, levels, control)
+    request = SweepRequest(
+        models, subsets, tests, residual, reml, ddf, q, weights, levels, control, missing
+    )
     with limited_threads(1):
         plan = plan_sweep(request, data, traits, types=types, matrix=matrix, long=long, path=path)
         rows = fit_missing(plan, path, runner=runner, on_done=on_done)

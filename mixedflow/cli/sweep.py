@@ -60,6 +60,7 @@ def plan(  # noqa: PLR0913 - one argument an option
         typer.Option("--long", help="{trait: gene, value: expr, row: sample}, for a row a value."),
     ] = None,
     weights: opt.WeightsOption = None,
+    missing: opt.MissingOption = "drop",
     reml: Annotated[bool, typer.Option("--reml/--ml", help="Which likelihood.")] = True,
     ddf: Annotated[
         str, typer.Option("--ddf", help="satterthwaite, residual or asymptotic.")
@@ -79,7 +80,10 @@ def plan(  # noqa: PLR0913 - one argument an option
 ) -> None:
     """Write which traits are left to fit, in jobs; traits that the folder holds are not."""
     wanted = opt.data_config(
-        data, types=opt.pairs(column_type, "--type"), levels=opt.level_lists(levels)
+        data,
+        types=opt.pairs(column_type, "--type"),
+        levels=opt.level_lists(levels),
+        missing=missing,
     )
     settings = opt.sweep_config(
         data="data",

@@ -221,7 +221,8 @@ class WorkflowPlan:
         """Return the options of ``mixedflow sweep plan`` for a sweep."""
         sweep = self.config.sweep[name]
         data = self.config.data[sweep.data]
-        return shlex.join([*sweep_options(sweep), *_level_options(data)])
+        missing = [] if data.missing == "drop" else [f"--missing={data.missing}"]
+        return shlex.join([*sweep_options(sweep), *missing, *_level_options(data)])
 
     def sweep_files(self, name: str) -> list[str]:
         """Return the files of a sweep beside its data: a matrix and its names, lists of traits."""

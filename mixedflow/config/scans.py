@@ -117,6 +117,11 @@ def check_scans(scans: Mapping[str, ScanConfig], data: Mapping[str, Any]) -> Non
                 f"scan.{name}.data is '{scan.data}', which is not a data set"
                 f"{did_you_mean(scan.data, data)}; 'data' has {listing(data)}"
             )
+        if data[scan.data].missing == "error":
+            raise ValueError(
+                f"scan.{name}.data is '{scan.data}', whose `missing: error` scans do not know; name a"
+                " data set with `missing: drop`, and check the null model as one of `models`"
+            )
         if scan.matrix is not None and data[scan.data].group is not None:
             raise ValueError(
                 f"scan.{name}.matrix has the rows of '{scan.data}' in their order, which"

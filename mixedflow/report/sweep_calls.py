@@ -21,6 +21,7 @@ def options_of(spec: Mapping[str, Any], model: str) -> str:
         "reml": None if spec.get("reml", True) else False,
         "residual": None if residual == "iid" else residual,
         "weights": spec.get("weights"),
+        "missing": None if spec.get("missing", "drop") == "drop" else spec["missing"],
         "levels": spec.get("levels") or None,
     }
     return ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)

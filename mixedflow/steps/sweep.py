@@ -68,6 +68,7 @@ def planned(data: DataConfig, sweep: SweepConfig, folder: Path | None) -> SweepP
         q=sweep.q,
         weights=sweep.weights,
         levels=data.levels,
+        missing=data.missing,
     )
     long, matrix = sweep.long, sweep.matrix
     return plan_sweep(

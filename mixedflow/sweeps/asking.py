@@ -48,6 +48,7 @@ class SweepRequest:
     weights: str | None = None
     levels: Mapping[str, Sequence[Any]] | None = None
     control: FitControl | None = None
+    missing: str = "drop"
 
     @property
     def named(self) -> dict[str, str]:
@@ -128,6 +129,7 @@ def _spec(request: SweepRequest, formula: str, residual: str, response: str) -> 
         f"{response} ~ {right_side(formula)}",
         weights=request.weights,
         levels=request.levels,
+        missing=request.missing,
         residual=residual,
     )
     require_random_term(spec)

@@ -21,6 +21,7 @@ from mixedflow.sweeps.frame import (
     EXACT,
     FEW_ROWS,
     INFINITE,
+    LACKING,
     NO_VALUE,
     NOT_CONVERGED,
     outcome_frame,
@@ -196,25 +197,31 @@ def fitted_at_once(
     reasons = [
         (infinite, INFINITE),
         (n_obs == 0, NO_VALUE),
+        (np.array([model.lacks(int(n)) for n in n_obs]), LACKING),
         (total.low == total.high, CONSTANT),
         (n_obs <= model.system.p, FEW_ROWS),
         (fits.exact, EXACT),
         (fits.aliased, ALIASED),
     ]
-    frame = _with_reasons(frame, reasons, n_obs, model.system.p)
+    frame = _with_reasons(frame, reasons, n_obs, model)
     frame["seconds"] = (time.perf_counter() - began) / len(names)
     return frame
 
 
 def _with_reasons(
-    frame: pd.DataFrame, reasons: Sequence[tuple[NDArray[np.bool_], str]], n_obs: Int, p: int
+    frame: pd.DataFrame,
+    reasons: Sequence[tuple[NDArray[np.bool_], str]],
+    n_obs: Int,
+    model: SweepModel,
 ) -> pd.DataFrame:
     """Say why there is no fit, and leave nothing that looks like one."""
     error = frame["error"].to_numpy(dtype=object, copy=True)
+    rows, p = model.sums.n_obs, model.system.p
     done = np.zeros(len(frame), dtype=bool)
     for where, text in reasons:
         new = where & ~done
-        error[new] = [text.format(n=int(n), p=p) for n in n_obs[new]]
+        own = n_obs[new].tolist()
+        error[new] = [text.format(n=n, p=p, rows=rows, lacking=rows - n) for n in own]
         done |= where
     frame["error"] = error
     if not done.any():

@@ -21,6 +21,7 @@ NO_VALUE = "no value"
 CONSTANT = "constant"
 INFINITE = "an infinite value"
 FEW_ROWS = "too few rows: {n} for {p} fixed effects"
+LACKING = "{lacking} of {rows} values are missing, and missing='error'"
 EXACT = "fixed effects reproduce it exactly"
 ALIASED = "a column is a sum of others in its rows"
 

@@ -19,7 +19,7 @@ from mixedflow.design.arrow import PartitionPlace
 from mixedflow.design.types import DesignBlock, DesignInfo, Float, Int
 from mixedflow.results.build import FitRequest, fit_condensed
 from mixedflow.results.tabulating import pd
-from mixedflow.sweeps.frame import CONSTANT, FEW_ROWS, INFINITE, NO_VALUE
+from mixedflow.sweeps.frame import CONSTANT, FEW_ROWS, INFINITE, LACKING, NO_VALUE
 from mixedflow.sweeps.model import SweepModel
 from mixedflow.sweeps.single import attempted, failed_row, fitted_row
 from mixedflow.sweeps.traits import TraitRows
@@ -46,7 +46,7 @@ def fit_one_by_one(model: SweepModel, traits: TraitRows, names: Sequence[str]) -
         at = np.flatnonzero(which.ravel() == pattern)
         here = ~lacking[at[0]]
         values = V[at][:, here]
-        reasons = [_reason(one, model.system.p) for one in values]
+        reasons = [_reason(one, model) for one in values]
         good = np.array([k for k, reason in enumerate(reasons) if not reason], dtype=np.int64)
         for k in np.flatnonzero([bool(reason) for reason in reasons]):
             n_obs = int(np.isfinite(values[k]).sum())
@@ -58,12 +58,15 @@ def fit_one_by_one(model: SweepModel, traits: TraitRows, names: Sequence[str]) -
     return pd.concat([frame for frame in frames if frame is not None], ignore_index=True)
 
 
-def _reason(values: Float, p: int) -> str:
+def _reason(values: Float, model: SweepModel) -> str:
     """Return why a response cannot be fitted; empty where it can be tried."""
     if not len(values):
         return NO_VALUE
     if np.isinf(values).any():
         return INFINITE
+    rows, p = model.sums.n_obs, model.system.p
+    if model.lacks(len(values)):
+        return LACKING.format(lacking=rows - len(values), rows=rows)
     if values.min() == values.max():
         return CONSTANT
     return FEW_ROWS.format(n=len(values), p=p) if len(values) <= p else ""

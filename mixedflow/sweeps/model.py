@@ -106,6 +106,10 @@ class SweepModel:
         spans = part.XtBX[0, 0] - found @ one <= SPAN_TOLERANCE * part.XtBX[0, 0]
         return found if spans else np.zeros(len(kept))
 
+    def lacks(self, n: int) -> bool:
+        """Whether a response with so many values lacks one that it must have."""
+        return self.spec.missing == "error" and n < self.sums.n_obs
+
     @property
     def coefficients(self) -> list[str]:
         """Names of the fixed effects that are estimated."""

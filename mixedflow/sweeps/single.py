@@ -20,7 +20,7 @@ from mixedflow.errors import MixedflowError
 from mixedflow.results.build import FitRequest, fit_condensed
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.tabulating import pd
-from mixedflow.sweeps.frame import NO_VALUE, outcome_frame
+from mixedflow.sweeps.frame import LACKING, NO_VALUE, outcome_frame
 from mixedflow.sweeps.model import SweepModel
 from mixedflow.sweeps.outcome import Outcomes
 from mixedflow.sweeps.standin import TraitSource
@@ -50,6 +50,10 @@ def _from_rows(model: SweepModel, traits: TraitRows, name: str, condense: Conden
         values = [source.values(i, 0) for i in range(source.n_partitions)]
         if all(np.isnan(one).all() for one in values):
             return failed_row(model, name, 0, NO_VALUE)
+        known = sum(int((~np.isnan(one)).sum()) for one in values)
+        if model.lacks(known):
+            rows = model.sums.n_obs
+            return failed_row(model, name, known, LACKING.format(lacking=rows - known, rows=rows))
         schema, sums = condense(model.spec, source)
         return fitted_row(model, name, fit_condensed(model.spec, schema, sums, request))
 
