@@ -35,7 +35,9 @@ def figures_at(design: ResidualDesign, psi: np.ndarray, sigma2: float) -> dict[s
     out = {}
     for s, label in enumerate(design.strata):
         own = psi[stratum_places(design, s)[1]]
-        out[label] = StratumFigures(sigma2 * residual_matrix(design, psi, s), _rho(design, own))
+        R = sigma2 * residual_matrix(design, psi, s)
+        far = get_residual(design.structure).over_points
+        out[label] = StratumFigures(R[:1, :1] if far else R, _rho(design, own))
     return out
 
 
@@ -49,6 +51,6 @@ def _rho(design: ResidualDesign, own: np.ndarray) -> float | None:
     structure = get_residual(design.structure)
     if design.basis == "sizes":
         return float(structure.common_correlation(own, design.largest)[0])
-    if design.basis == "gaps":
+    if design.basis == "gaps" or structure.over_points:
         return float(structure.gap_correlation(float(own[0]), np.ones(1))[0][0])
     return None

@@ -49,7 +49,8 @@ def frame(seed: int = 0) -> pd.DataFrame:
         "time": STEPS[v] + rng.uniform(0, 0.4, size=n), "lab": rng.choice(["l1", "l2", "l3"], size=n),
         "w": rng.uniform(0.4, 2.5, size=n),
     })  # fmt: skip
-    return data.iloc[rng.permutation(n)].reset_index(drop=True)
+    data = data.iloc[rng.permutation(n)].reset_index(drop=True)
+    return data.assign(east=np.round(rng.uniform(0, 2, size=n), 1))
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,13 @@ class ResidualCase:
     reml: bool = True
     weighted: bool = False
     seed: int = 0
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """Columns of the coordinates, where there are several."""
+        inside = self.residual.split("sp_exp(")[-1].split(" |")[0]
+        names = tuple(inside.split(", "))
+        return names if "sp_exp(" in self.residual and len(names) > 1 else ()
 
     @property
     def data(self) -> pd.DataFrame:
@@ -125,6 +133,11 @@ class ResidualCase:
         i, j = self.pairs
         s, where = self.strata[i], self.places
         out = np.zeros((len(self.data),) * 2)
+        if self.coordinates:
+            rho = np.array([one.rho for one in found])[s]
+            away = self.data[list(self.coordinates)].to_numpy(dtype=float)
+            out[i, j] = variance[s] * rho ** np.linalg.norm(away[i] - away[j], axis=1)
+            return out
         if design.basis == "pairs":
             out[i, j] = np.array([one.cov for one in found])[s, where[i], where[j]]
             return out
@@ -153,6 +166,12 @@ class ResidualCase:
     def places(self) -> np.ndarray:
         """Return every row's position or time."""
         design = self.problem.residual.design
+        if self.coordinates:
+            labels = [
+                ", ".join(str(int(x)) if float(x).is_integer() else repr(float(x)) for x in row)
+                for row in self.data[list(self.coordinates)].to_numpy()
+            ]
+            return np.searchsorted(design.positions, labels)
         if design.position is None:
             return self.data.groupby("g").cumcount().to_numpy()
         column = self.data[design.position].to_numpy()
@@ -230,7 +249,8 @@ class ResidualCase:
                 out[np.ix_(rows, rows)] += np.eye(len(rows)) if key[1] == 0 else 1.0
         elif basis == "pairs":
             mask = sum(1 << int(where[i]) for i in rows)
-            if key[0] == (stratum << 62 | mask):
+            bits = max(62, len(self.problem.residual.design.positions))
+            if key[0] == (stratum << bits | mask):
                 a, b = divmod(key[1], len(self.problem.residual.design.positions))
                 i, j = (next(r for r in rows if where[r] == p) for p in (a, b))
                 out[i, j] = out[j, i] = 1.0

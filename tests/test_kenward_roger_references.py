@@ -22,7 +22,7 @@ from mixedflow.results.denominators import fixed_tests
 
 ENTRIES = {e["id"]: e for e in json.loads((helpers.REFERENCES / "kenward_roger.json").read_text())}
 SAS = [name for name, entry in ENTRIES.items() if "sas" in entry]
-CONVERGED = {"sas_ar1", "sas_arh1", "sas_cs"}
+CONVERGED = {"sas_ar1", "sas_arh1", "sas_cs", "sas_spexp"}
 """Those whose SAS estimates are ours to more digits than the tolerances."""
 METHODS = {"full": "kenward-roger", "linear": "kenward-roger-linear"}
 
@@ -69,7 +69,18 @@ def test_mmrm_where_it_stopped(name):
         assert tests.df[at] == pytest.approx(wanted["df"], rel=1e-3), term
 
 
+def test_satterthwaite_over_points():
+    """mmrm's degrees of freedom of the mean, sp_exp over two coordinates, which SAS prints as 194."""
+    data = helpers.data_frame("mmrm_fev_data")
+    fit = mf.fit("FEV1 ~ 1", data, residual=ENTRIES["sas_spexp"]["residual"])
+    assert fit.infer("satterthwaite").coef_table["df"].iloc[0] == pytest.approx(
+        194.287908, rel=1e-3
+    )
+
+
 def _psi(structure, R):
+    if structure.over_points:
+        return np.log(-np.log([R[0, 1] / R[0, 0]]))
     sd = np.sqrt(np.diag(R))
     psi = structure.correlation.nearest(correlation_of(R))
     return np.concatenate([np.log(sd[1:] / sd[0]), psi]) if structure.heterogeneous else psi

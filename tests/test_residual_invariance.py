@@ -21,6 +21,7 @@ MODELS = {
     "pairs": ("y ~ x + (1 | clinic)", "us(visit | g)"),
     "gaps": ("y ~ x + (1 | g)", "ar1(t | g)"),
     "times": ("y ~ x", "car1(time | g)"),
+    "points": ("y ~ x + (1 | clinic)", "sp_exp(time, east | g)"),
     "sizes": ("y ~ x + (1 | clinic)", "cs(1 | g)"),
     "strata": ("y ~ x + (1 | g) + (1 | h)", "strata(lab)"),
 }

@@ -23,6 +23,7 @@ MODELS = [
     ("y ~ x + (1 | g) + (1 | h)", "strata(lab)"),
     ("y ~ x", "car1(time | arm/g)"),
     ("y ~ x", "cs(1 | g)"),
+    ("y ~ x + (1 | clinic)", "sp_exp(time, east | g)"),
 ]
 
 

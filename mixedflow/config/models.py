@@ -150,7 +150,8 @@ class ModelConfig(Section):
         description=(
             "Structure of the residuals: `iid`; `us(visit | subject)`, `us(visit | arm/subject)` with"
             " a covariance matrix for each arm, `ar1(t | g)`, `ar1(1 | g)` in the order of the rows,"
-            " `car1(t | g)`, `cs(1 | g)`; `strata(sex)` with a variance for each."
+            " `car1(t | g)`, `sp_exp(x, y | g)` by the distance in any number of coordinates, `cs(1 | g)`;"
+            " `strata(sex)` with a variance for each."
         ),
     )
     sharded: bool = Field(

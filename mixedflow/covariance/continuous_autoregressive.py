@@ -24,7 +24,7 @@ _FARTHEST = 40.0
 
 @register_residual
 class ContinuousAutoregressiveResidual(ResidualStructure):
-    """R0_ab = exp(-e^psi |t_a - t_b|), nlme's corCAR1 and SAS's sp(exp)."""
+    """R0_ab = exp(-e^psi |t_a - t_b|), nlme's corCAR1."""
 
     name = "car1"
     title = "first-order autoregressive in continuous time"
@@ -73,11 +73,3 @@ class ContinuousAutoregressiveResidual(ResidualStructure):
         """Return where neighbours are as good as one, and as good as independent."""
         shortest = float(gaps.min())
         return float(np.log(_CLOSEST / shortest)), float(np.log(_FARTHEST / shortest))
-
-
-@register_residual
-class SpatialExponentialResidual(ContinuousAutoregressiveResidual):
-    """The same under its name in SAS and mmrm."""
-
-    name = "sp_exp"
-    title = "exponential in the distance; another name of car1"

@@ -52,6 +52,11 @@ _BASES = """\
 | sizes | groups of n rows: I and J | [I - rho/(1 + (n-1) rho) J] / (1 - rho) |
 | gaps | rows, and neighbours that are d apart | I + sum_d r/(1 - r^2) (r D_d - O_d), r over d |
 | pairs | pairs of positions, by which a group has | the inverse of R0 restricted, pattern by pattern |
+
+`sp_exp(x, y | g)` takes any number of coordinates, r = exp(-d / range) over Euclidean distances. Its
+positions are the points of the data, up to 4,000; where every group has points of its own, its sums are
+as large as its rows and more. With one coordinate, `sp_exp(t | g)`, it is `car1`, and there may be any
+number of points.
 """
 
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from mixedflow.covariance.base import CovarianceStructure
 from mixedflow.covariance.residual_base import ResidualStructure
+from mixedflow.covariance.residual_types import ResidualDesign
 from mixedflow.errors import FormulaError, UnsupportedError, did_you_mean, listing
 
 _S = TypeVar("_S", bound=type[CovarianceStructure])
@@ -46,7 +47,7 @@ _OURS_RESIDUAL = {
     "ar1": "autoregressive",
     "ar1h": "autoregressive",
     "car1": "continuous_autoregressive",
-    "sp_exp": "continuous_autoregressive",
+    "sp_exp": "spatial_exponential",
     "ad": "antedependence",
     "adh": "antedependence",
     "toep": "toeplitz",
@@ -108,6 +109,11 @@ def get_residual(name: str) -> ResidualStructure:
         naming what is offered.
     """
     return _one(name, _RESIDUAL, _OURS_RESIDUAL, _GROUP_RESIDUAL, "residual")
+
+
+def residual_structure(design: ResidualDesign) -> ResidualStructure:
+    """Return the structure of R of a design, over its positions."""
+    return get_residual(design.structure).at(design.positions)
 
 
 @lru_cache(maxsize=256)

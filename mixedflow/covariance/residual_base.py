@@ -13,7 +13,7 @@ import numpy as np
 
 from mixedflow.covariance.correlation import Correlation, Float
 from mixedflow.covariance.natural import natural_second, variances_and_correlations
-from mixedflow.covariance.residual_types import ResidualBasis
+from mixedflow.covariance.residual_types import Int, ResidualBasis
 
 _STEP = 1e-5
 """Half the distance of two derivatives that show the second ones."""
@@ -29,6 +29,7 @@ class ResidualStructure(ABC):
     heterogeneous : whether every position has a variance of its own
     nested_in : names of structures that hold this one as a special case
     linear : whether sigma2 R0 is linear in its natural coordinates: its entries, or variances
+    over_points : whether positions may be points of several coordinates
     """
 
     name: ClassVar[str]
@@ -37,11 +38,21 @@ class ResidualStructure(ABC):
     heterogeneous: ClassVar[bool] = False
     nested_in: ClassVar[tuple[str, ...]] = ()
     linear: ClassVar[bool] = False
+    over_points: ClassVar[bool] = False
 
     @property
     def basis(self) -> ResidualBasis:
         """The structure's own basis."""
         return self.bases[0]
+
+    @property
+    def over_distance(self) -> bool:
+        """Whether the correlation is one of any distance, not of whole steps."""
+        return "gaps" in self.bases and ("pairs" not in self.bases or self.over_points)
+
+    def at(self, positions: tuple[str, ...]) -> ResidualStructure:  # noqa: ARG002 - those of points
+        """Return the structure over positions of these labels: itself, where only their number counts."""
+        return self
 
     @abstractmethod
     def n_params(self, size: int) -> int:
@@ -62,6 +73,11 @@ class ResidualStructure(ABC):
     @abstractmethod
     def derivatives(self, psi: Float, size: int) -> Float:
         """Return dR0/dpsi_i, (n_params, size, size)."""
+
+    def restricted(self, psi: Float, size: int, held: Int) -> Float:
+        """Return R0 over some positions, (k, k)."""
+        out: Float = self.matrix(psi, size)[np.ix_(held, held)]
+        return out
 
     def curvature(self, psi: Float, size: int, weights: Float) -> Float:
         """Return sum_ab w_ab d2R0_ab/dpsi_i dpsi_j, (n_params, n_params), by central differences."""

@@ -16,27 +16,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mixedflow.covariance.correlation import LIMIT, Float
 from mixedflow.covariance.residual_base import ResidualStructure
-from mixedflow.covariance.residual_types import ResidualDesign, SumKey
+from mixedflow.covariance.residual_types import Int, SumKey, held_positions
 from mixedflow.errors import FitError
-
-Int = NDArray[np.int64]
 
 STRATUM_OF_SIZE = 32
 """Bits of a key's first number that hold the size of the group."""
-
-STRATUM_OF_MASK = 62
-"""Bits that hold which positions a group has."""
 
 _FIRST_NORMAL = 1 << 52
 
 _PORTION = 256
 """Patterns that are worked on together."""
 
-_NOTHING = 1e-8
+NOTHING = 1e-8
 """Correlation that is as good as none."""
 
 _STEP = 1e-5
@@ -94,27 +88,6 @@ class StratumPart(ABC):
     def independent(self, psi: Float) -> bool:  # noqa: ARG002 - of structures on gaps
         """Say whether psi leaves no correlation between neighbours."""
         return False
-
-
-def part_of(
-    design: ResidualDesign,
-    structure: ResidualStructure,
-    stratum: int,
-    keys: Sequence[SumKey],
-    counts: Sequence[int],
-) -> StratumPart:
-    """Return the part of a stratum: its keys, read as the basis says."""
-    shift = {"sizes": STRATUM_OF_SIZE, "pairs": STRATUM_OF_MASK}.get(design.basis, 0)
-    at = [i for i, key in enumerate(keys) if key[0] >> shift == stratum]
-    own = [(keys[i][0] - (stratum << shift), keys[i][1]) for i in at]
-    where, groups = np.array(at, dtype=np.int64), np.array([counts[i] for i in at], dtype=float)
-    if design.basis == "pairs":
-        return PairPart(structure, len(design.positions), where, own, groups)
-    if design.basis == "sizes":
-        return SizePart(structure, design.largest, where, own, groups)
-    if design.basis == "gaps":
-        return GapPart(structure, where, own, groups)
-    return IndependentPart(structure, where, groups)
 
 
 class IndependentPart(StratumPart):
@@ -193,7 +166,7 @@ class GapPart(StratumPart):
     def independent(self, psi: Float) -> bool:
         """Say whether the correlation over every gap is nothing."""
         r, _ = self.structure.gap_correlation(float(psi[0]), self.gaps[~self.own_rows])
-        return bool(np.abs(r).max(initial=0.0) < _NOTHING < len(r))
+        return bool(np.abs(r).max(initial=0.0) < NOTHING < len(r))
 
 
 def gap_of(element: int) -> float:
@@ -267,7 +240,7 @@ class PairPart(StratumPart):
         total, against, spread = 0.0, np.zeros((self.m, self.m)), np.zeros((self.m, self.m))
         for stack in self.stacks:
             inverse, _ = inverses(R, stack)
-            S = _moments(s_k, stack)
+            S = stack_moments(s_k, stack)
             total += float(np.sum(inverse * S))
             _scatter(against, stack, inverse @ S @ inverse)
             _scatter(spread, stack, stack.groups[:, None, None] * inverse)
@@ -280,7 +253,7 @@ class PairPart(StratumPart):
         out, spread = np.zeros((len(psi), len(psi))), np.zeros((self.m, self.m))
         for stack in self.stacks:
             inverse, _ = inverses(R, stack)
-            n, S = stack.groups[:, None, None], _moments(s_k, stack)
+            n, S = stack.groups[:, None, None], stack_moments(s_k, stack)
             taken = dR[:, stack.positions[:, :, None], stack.positions[:, None, :]]
             left = inverse @ taken @ inverse
             right = taken @ (2.0 * inverse @ S - n * np.eye(S.shape[1]))
@@ -300,7 +273,7 @@ def _stacks(own: Sequence[SumKey], counts: Float, m: int) -> list[PatternStack]:
         by_size.setdefault(mask.bit_count(), []).append(mask)
     out = []
     for size, masks in _portions(by_size):
-        positions = np.array([[p for p in range(m) if mask >> p & 1] for mask in masks])
+        positions = np.array([held_positions(mask) for mask in masks])
         rows, cols = np.triu_indices(size)
         elements = positions[:, rows] * m + positions[:, cols]
         keys = [
@@ -328,7 +301,11 @@ def taken(R: Float, stack: PatternStack) -> Float:
 
 def inverses(R: Float, stack: PatternStack) -> tuple[Float, Float]:
     """Return R0^-1 and log|R0| of every pattern."""
-    own = taken(R, stack)
+    return inverted(taken(R, stack))
+
+
+def inverted(own: Float) -> tuple[Float, Float]:
+    """Return the inverses of a stack of matrices and their log determinants."""
     try:
         L = np.linalg.cholesky(own)
         inverse = np.linalg.inv(own)
@@ -340,7 +317,7 @@ def inverses(R: Float, stack: PatternStack) -> tuple[Float, Float]:
     return 0.5 * (inverse + inverse.transpose(0, 2, 1)), logs
 
 
-def _moments(s_k: Float, stack: PatternStack) -> Float:
+def stack_moments(s_k: Float, stack: PatternStack) -> Float:
     """Return S of every pattern from s_aa = S_aa and s_ab = 2 S_ab, (P, k, k)."""
     size = stack.positions.shape[1]
     S = np.zeros((len(stack.positions), size, size))

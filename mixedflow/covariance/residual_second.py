@@ -13,7 +13,7 @@ import numpy as np
 
 from mixedflow.covariance.correlation import Float
 from mixedflow.covariance.natural import no_coordinates
-from mixedflow.covariance.registry import get_residual
+from mixedflow.covariance.registry import residual_structure
 from mixedflow.covariance.residual_base import ResidualStructure
 from mixedflow.covariance.residual_parts import (
     GapPart,
@@ -23,6 +23,7 @@ from mixedflow.covariance.residual_parts import (
     inverses,
     taken,
 )
+from mixedflow.covariance.residual_points import PointPart
 from mixedflow.covariance.residual_weights import ResidualPlan, stratum_places
 
 _STEP = 1e-5
@@ -59,7 +60,7 @@ def second_weights(plan: ResidualPlan, psi: Float, moves: Float, share: float) -
     UnsupportedError
         where the structure states no natural coordinates and ``share`` is not zero.
     """
-    structure = get_residual(plan.design.structure)
+    structure = residual_structure(plan.design)
     weights, beyond = np.zeros(plan.n_keys), np.zeros(len(plan.parts))
     for s, part in enumerate(plan.parts):
         scale, own = stratum_places(plan.design, s)
@@ -80,6 +81,8 @@ def _of_part(
         return _gaps(part, structure, psi, moves, share)
     if isinstance(part, SizePart):
         return _sizes(part, psi, moves), 0.0
+    if isinstance(part, PointPart) and len(psi):
+        return part.second(psi, moves, share), 0.0
     if isinstance(part, PairPart):
         return _pairs(part, psi, moves, share), 0.0
     return np.full(len(part.at), float(moves[-1] @ moves[-1])), 0.0

@@ -15,14 +15,19 @@ from functools import cached_property
 import numpy as np
 
 from mixedflow.covariance.correlation import Float
-from mixedflow.covariance.registry import get_residual
+from mixedflow.covariance.registry import residual_structure
+from mixedflow.covariance.residual_base import ResidualStructure
 from mixedflow.covariance.residual_parts import (
     STRATUM_OF_SIZE,
+    GapPart,
+    IndependentPart,
+    PairPart,
+    SizePart,
     StratumPart,
     decoded,
-    part_of,
 )
-from mixedflow.covariance.residual_types import ResidualDesign, SumKey
+from mixedflow.covariance.residual_points import PointPart, point_distances
+from mixedflow.covariance.residual_types import Int, ResidualDesign, SumKey
 from mixedflow.errors import DataError
 
 _WIDEST = 12.0
@@ -153,9 +158,31 @@ def residual_plan(
     counts : groups of the pattern (pairs, sizes), rows (strata, I of gaps), or consecutive pairs
         with that gap (D, O of gaps)
     """
-    structure = get_residual(design.structure)
-    parts = [part_of(design, structure, s, keys, counts) for s in range(len(design.strata))]
+    structure = residual_structure(design)
+    parts = [_part(design, structure, s, keys, counts) for s in range(len(design.strata))]
     return ResidualPlan(design, tuple(parts), len(keys))
+
+
+def _part(
+    design: ResidualDesign,
+    structure: ResidualStructure,
+    stratum: int,
+    keys: Sequence[SumKey],
+    counts: Sequence[int],
+) -> StratumPart:
+    """Return the part of a stratum: its keys, read as the basis says."""
+    shift = {"sizes": STRATUM_OF_SIZE, "pairs": design.mask_bits}.get(design.basis, 0)
+    at = [i for i, key in enumerate(keys) if key[0] >> shift == stratum]
+    own = [(keys[i][0] - (stratum << shift), keys[i][1]) for i in at]
+    where, groups = np.array(at, dtype=np.int64), np.array([counts[i] for i in at], dtype=float)
+    if design.basis == "pairs":
+        kind = PointPart if structure.over_points else PairPart
+        return kind(structure, len(design.positions), where, own, groups)
+    if design.basis == "sizes":
+        return SizePart(structure, design.largest, where, own, groups)
+    if design.basis == "gaps":
+        return GapPart(structure, where, own, groups)
+    return IndependentPart(structure, where, groups)
 
 
 def check_pairs(design: ResidualDesign, keys: Sequence[SumKey]) -> None:
@@ -166,9 +193,14 @@ def check_pairs(design: ResidualDesign, keys: Sequence[SumKey]) -> None:
     DataError
         naming the stratum, if there are several, and what to write.
     """
-    if design.basis not in ("gaps", "sizes") or _places(design, 0)[1] == slice(0, 0):
+    of_points = design.basis == "pairs" and residual_structure(design).over_points
+    one = design.basis in ("gaps", "sizes") or of_points
+    if not one or (_places(design, 0)[1] == slice(0, 0) and not of_points):
         return
-    if design.basis == "gaps":
+    m = len(design.positions)
+    if of_points:
+        paired = {k >> design.mask_bits for k, element in keys if element // m != element % m}
+    elif design.basis == "gaps":
         paired = {stratum for stratum, element in keys if element}
     else:
         paired = {k >> STRATUM_OF_SIZE for k, _ in keys if k & ((1 << STRATUM_OF_SIZE) - 1) > 1}
@@ -197,13 +229,26 @@ def residual_weights(
     return residual_plan(design, keys, counts).weights(np.asarray(psi, dtype=float))
 
 
-def residual_matrix(design: ResidualDesign, psi: Float, stratum: int = 0) -> Float:
-    """Return R0 over the positions, (m, m), v_s on its diagonal; (1, 1) without positions."""
+def residual_matrix(
+    design: ResidualDesign, psi: Float, stratum: int = 0, held: Int | None = None
+) -> Float:
+    """Return R0 over the positions, or those held, v_s on its diagonal; (1, 1) without positions."""
     scale, own = _places(design, stratum)
     variance = np.exp(2.0 * psi[scale]) if stratum else 1.0
-    size = max(1, len(design.positions))
-    R: Float = variance * get_residual(design.structure).matrix(psi[own], size)
+    size, structure = max(1, len(design.positions)), residual_structure(design)
+    R0 = (
+        structure.matrix(psi[own], size)
+        if held is None
+        else structure.restricted(psi[own], size, held)
+    )
+    R: Float = variance * R0
     return R
+
+
+def shown_matrix(design: ResidualDesign, psi: Float, stratum: int = 0) -> Float:
+    """Return R0 over the positions, over the first alone where these are points."""
+    first = np.zeros(1, dtype=np.int64) if residual_structure(design).over_points else None
+    return residual_matrix(design, psi, stratum, first)
 
 
 def stratum_places(design: ResidualDesign, stratum: int) -> tuple[int, slice]:
@@ -215,8 +260,12 @@ def start_psi(
     design: ResidualDesign, keys: Sequence[SumKey] = (), counts: Sequence[int] = ()
 ) -> Float:
     """Return where the search begins: strata alike; gaps tell the unit of time where keys do."""
-    structure, out = get_residual(design.structure), np.zeros(len(psi_names(design)))
-    gaps = decoded(keys, counts) if design.basis == "gaps" else np.empty(0)
+    structure, out = residual_structure(design), np.zeros(len(psi_names(design)))
+    gaps = np.empty(0)
+    if design.basis == "gaps":
+        gaps = decoded(keys, counts)
+    elif structure.over_points:
+        gaps = point_distances(structure, design, keys)
     for s in range(len(design.strata)):
         own = _places(design, s)[1]
         if len(gaps) and own.stop > own.start:
@@ -228,7 +277,7 @@ def start_psi(
 
 def psi_names(design: ResidualDesign) -> tuple[str, ...]:
     """Return a label for every parameter; a stratum's stand with its label in brackets."""
-    structure = get_residual(design.structure)
+    structure = residual_structure(design)
     labels = design.positions or tuple(str(k + 1) for k in range(min(2, _size(design))))
     own = structure.param_names(labels)
     several = len(design.strata) > 1
@@ -251,7 +300,7 @@ def _size(design: ResidualDesign) -> int:
 
 def _places(design: ResidualDesign, stratum: int) -> tuple[int, slice]:
     """Return where in psi a stratum's log sd (of no meaning for the first) and its own stand."""
-    count = get_residual(design.structure).n_params(_size(design))
+    count = residual_structure(design).n_params(_size(design))
     if design.common:
         return count + stratum - 1, slice(0, count)
     first = stratum * (count + 1)

@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from mixedflow.covariance.residual_types import ResidualDesign
+from mixedflow.covariance.residual_types import STRATUM_OF_MASK, ResidualDesign
 from mixedflow.design.types import DesignInfo, Int, RowPatterns
 from mixedflow.errors import DataError, UnsupportedError
 
 SIZE_BITS = 32
-MASK_BITS = 62
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,13 +81,13 @@ def order_rows(
     within = np.arange(len(order)) - np.repeat(starts, np.diff([*starts, len(order)]))
     position = within if position is None else position[order]
     _check_groups(pattern, design, codes, info, order, within, position)
-    stratum = pattern.stratum[order]
+    stratum, names = pattern.stratum[order], None
     if design.basis == "gaps":
         number = stratum[starts]
     elif design.basis == "sizes":
         number = (stratum[starts] << SIZE_BITS) + np.diff([*starts, len(order)])
     else:
-        number = _masks(pattern, design, order, starts, position)
+        number, names = _masks(pattern, design, order, starts, position)
     places = np.lexsort((number, stratum[starts])) if len(starts) else starts
     if (np.diff(places) == 1).all():
         moved, sorted_starts = order, starts
@@ -105,15 +104,13 @@ def order_rows(
         position,
         sorted_starts,
         tuple(
-            _pattern_number(design, int(number[k]), int(stratum[sorted_starts[k]]))
+            int(number[k])
+            if names is None
+            else int(stratum[sorted_starts[k]]) << design.mask_bits | names[int(number[k])]
             for k in first.tolist()
         ),
         sorted_starts[first],
     )
-
-
-def _pattern_number(design: ResidualDesign, number: int, stratum: int) -> int:
-    return (stratum << MASK_BITS) | number if design.basis == "pairs" else number
 
 
 def _independent(pattern: RowPatterns) -> RowOrder:
@@ -203,8 +200,8 @@ def _rows_at(found: Any, order: Int) -> tuple[int, int]:
 
 def _masks(
     pattern: RowPatterns, design: ResidualDesign, order: Int, starts: Int, position: Int
-) -> Int:
-    """Return every group's observed positions, a bit each."""
+) -> tuple[Int, list[int]]:
+    """Return the place of every group's pattern among those of the rows, and these: a bit a position."""
     m = len(design.positions)
     if len(position) and position.max() >= m:
         first = int(order[int((position >= m).argmax())])
@@ -213,6 +210,14 @@ def _masks(
             f"first of them {pattern.row(first)}."
         )
     if not len(starts):
-        return np.empty(0, dtype=np.int64)
-    bits = np.int64(1) << position.astype(np.int64)
-    return np.asarray(np.add.reduceat(bits, starts), dtype=np.int64)
+        return np.empty(0, dtype=np.int64), []
+    if m <= STRATUM_OF_MASK:
+        bits = np.int64(1) << position.astype(np.int64)
+        found, number = np.unique(np.add.reduceat(bits, starts), return_inverse=True)
+        return number.astype(np.int64), [int(mask) for mask in found]
+    ends = [*starts[1:].tolist(), len(position)]
+    held = position.tolist()
+    masks = [sum(1 << p for p in held[a:b]) for a, b in zip(starts.tolist(), ends, strict=True)]
+    names = sorted(set(masks))
+    place = {mask: k for k, mask in enumerate(names)}
+    return np.array([place[mask] for mask in masks], dtype=np.int64), names

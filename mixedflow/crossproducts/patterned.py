@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mixedflow.covariance.residual_types import ResidualDesign, SumKey
+from mixedflow.covariance.residual_types import SEPARATOR, ResidualDesign, SumKey, held_positions
 from mixedflow.crossproducts.condense import COMPILE_ABOVE, KernelChoice
 from mixedflow.crossproducts.keyed import (
     KeyMaker,
@@ -154,7 +154,8 @@ def _gaps(work: _Work) -> Keyed:
 def _pairs(work: _Work) -> Keyed:
     m, whole, maker = len(work.design.positions), work.whole, work.maker
     runs = work.runs()
-    members = [[a for a in range(m) if run.pattern >> a & 1] for run in runs]
+    mask = (1 << work.design.mask_bits) - 1
+    members = [held_positions(run.pattern & mask) for run in runs]
     count = sum(len(own) * (len(own) + 1) // 2 for own in members)
     _check_room(count, work)
     for run, own in zip(runs, members, strict=True):
@@ -199,7 +200,8 @@ def _check_room(n_keys: int, work: _Work) -> None:
         "gaps": f"round '{position}' to a coarser unit",
         "sizes": "take groups of fewer sizes",
         "pairs": f"take fewer positions, or ar1({position} | {':'.join(design.group)})",
-    }[design.basis]
+        "points": "take coarser coordinates, or smaller groups",
+    }["points" if SEPARATOR in position else design.basis]
     random = ", each with sums of the random factors' levels" if whole.Z else ""
     raise UnsupportedError(
         f"{design.structure}({position} | {':'.join(design.group)}) has {found} in a partition of "

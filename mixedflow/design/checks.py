@@ -95,6 +95,8 @@ def _use(spec: ModelSpec, name: str) -> str:
     for expression in (*spec.parsed.offsets, *spec.linear_expressions):
         if expression.kind in ("numeric", "basis") and name in expression.names:
             return f"used in {expression.text}"
+    if name in spec.parsed_residual.coordinates:
+        return f"a coordinate of residual='{spec.residual}'"
     return "an offset"
 
 

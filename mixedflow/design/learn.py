@@ -27,7 +27,7 @@ from mixedflow.design.evaluate import State, evaluate, stateful_calls
 from mixedflow.design.functions import FUNCTIONS
 from mixedflow.design.levels import LevelSet, observed_levels, unique_rows
 from mixedflow.design.moments import Moments, PowerSums, moments_of, power_sums
-from mixedflow.design.positions import largest_group
+from mixedflow.design.positions import largest_group, with_points
 from mixedflow.design.residual import stratum_name
 from mixedflow.design.safety import Call, Expression
 from mixedflow.design.sketch import DistinctSketch, distinct_sketch, few_distinct, row_sample
@@ -57,6 +57,7 @@ def summarize_partition(
     full = used == table.num_rows
     positions = np.arange(used) if full else np.flatnonzero(kept)
     complete = table if full else table.filter(as_arrow(kept))
+    complete = with_points(complete, spec.parsed_residual)
     learner = _Learner(spec, complete, positions, place)
     learner.learn(columns, known if full else {})
     pairs = {
@@ -142,8 +143,9 @@ def _pairs(table: pa.Table, variables: tuple[str, ...]) -> pa.Table:
 def _levels(
     spec: ModelSpec, table: pa.Table, columns: Mapping[str, ColumnSummary]
 ) -> dict[str, LevelSet]:
-    either = (*spec.bare_variables, spec.parsed_residual.position)
-    words = [n for n in either if n is not None and columns[n].kind in ("text", "category")]
+    residual = spec.parsed_residual
+    either = (*spec.bare_variables, *(() if residual.coordinates else residual.places))
+    words = [n for n in either if columns[n].kind in ("text", "category")]
     names = dict.fromkeys((*spec.level_variables, *words))
     return {name: observed_levels(table.column(name)) for name in names}
 

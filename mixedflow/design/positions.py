@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mixedflow.covariance.residual_types import ResidualDesign
-from mixedflow.design.arrow import PartitionPlace, as_numpy, is_text, joined, plain
+from mixedflow.covariance.residual_types import SEPARATOR, ResidualDesign
+from mixedflow.design.arrow import PartitionPlace, as_numpy, is_text, joined, numbers, plain
 from mixedflow.design.levels import (
     LevelIndex,
     LevelSet,
@@ -22,7 +22,12 @@ from mixedflow.design.levels import (
     observed_levels,
     split_key,
 )
-from mixedflow.design.residual import MAX_POSITIONS, ParsedResidual, stratum_name
+from mixedflow.design.residual import (
+    MAX_POINTS,
+    MAX_POSITIONS,
+    ParsedResidual,
+    stratum_name,
+)
 from mixedflow.design.spec import ModelSpec
 from mixedflow.design.summary import PartitionSummary
 from mixedflow.design.types import Int, RowPatterns
@@ -79,6 +84,8 @@ def _positions(
     parsed = spec.parsed_residual
     if parsed.basis != "pairs":
         return ()
+    if parsed.coordinates:
+        return _points(spec, levels[str(parsed.position)])
     if parsed.position is None:
         count, what = largest, f"the largest group has {largest:,} rows"
     else:
@@ -92,6 +99,29 @@ def _positions(
     if parsed.position is None:
         return tuple(str(k + 1) for k in range(count))
     return tuple(levels[parsed.position].labels())
+
+
+def _points(spec: ModelSpec, points: LevelSet) -> tuple[str, ...]:
+    if len(points) > MAX_POINTS:
+        raise UnsupportedError(
+            f"residual='{spec.residual}' takes at most {MAX_POINTS:,} different points, but the data "
+            f"have {len(points):,}; take coarser coordinates, or one, of which any number is taken."
+        )
+    return tuple(points.labels())
+
+
+def with_points(table: pa.Table, parsed: ParsedResidual) -> pa.Table:
+    """Return the table with a column of its points, ``"0.5, 2"``, where there are coordinates."""
+    if not parsed.coordinates:
+        return table
+    parts = []
+    for name in parsed.coordinates:
+        values = numbers(table.column(name)) + 0.0
+        found, code = np.unique(values, return_inverse=True)
+        labels = np.array(LevelSet("float", found).labels(), dtype=object)
+        parts.append(labels[code])
+    points = [SEPARATOR.join(point) for point in zip(*parts, strict=True)]
+    return table.append_column(str(parsed.position), pa.array(points, pa.large_string()))
 
 
 def _fewer(parsed: ParsedResidual) -> str:
@@ -138,6 +168,7 @@ class PatternEncoder:
         positions : their places in the partition
         place : where the partition stands, for messages
         """
+        table = with_points(table, self.parsed)
 
         def row(index: int) -> str:
             return place.row(int(positions[index]))

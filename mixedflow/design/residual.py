@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mixedflow.covariance.registry import get_residual, residual_structures
-from mixedflow.covariance.residual_types import ResidualBasis
+from mixedflow.covariance.residual_types import SEPARATOR, ResidualBasis
 from mixedflow.design.tokens import Token, closing, column_name, is_operator, split_top, tokenize
 from mixedflow.errors import FormulaError, UnsupportedError, did_you_mean, listing
+
+MAX_POINTS = 4_000
+"""Points of a structure over several coordinates: sums are named by which of them a group has."""
 
 MAX_POSITIONS = 62
 """Positions of a structure over positions: a pattern is a number with a bit for each."""
@@ -26,8 +29,8 @@ _FUNCTION = (
     "variance for every category, weights= are known ones"
 )
 _PLANE = (
-    "no finite set of sums holds it; in one coordinate car1(t | g) falls with the distance, "
-    "us(visit | g) is any covariance over few positions"
+    "sp_exp(x, y | g) falls exponentially with the distance, us(visit | g) is any covariance over few "
+    "positions"
 )
 _ELSEWHERE = {
     **dict.fromkeys(("varpower", "varexp", "varconstpower", "varconstprop", "power"), _FUNCTION),
@@ -36,7 +39,7 @@ _ELSEWHERE = {
     "varfixed": "write weights=",
     "corar1": "write ar1(t | g), or ar1(1 | g) for the order of the rows",
     "corcar1": "write car1(t | g)",
-    "corexp": "write car1(t | g), in one coordinate and without a nugget",
+    "corexp": "write sp_exp(x, y | g), without a nugget",
     "sp_pow": "write car1(t | g)",
     "corsymm": "write us(visit | g)",
     "corcompsymm": "write cs(1 | g)",
@@ -54,11 +57,13 @@ class ParsedResidual:
     ----------
     structure : name in the registry of residual structures
     basis : which products are summed
-    position : column of the positions, or None for the order of the rows within a group
+    position : column of the positions, or None for the order of the rows within a group; of points
+        the names of their coordinates with a comma between them
     group : columns whose combinations are the groups; empty for independent rows
     strata : columns whose combinations are the strata, constant within a group
     product : whether strata were written as a factor, ``strata(sex) * ar1(1 | g)``: they then have
         variances of their own and the correlations in common
+    coordinates : columns of the coordinates, where there are several
     """
 
     structure: str
@@ -67,17 +72,22 @@ class ParsedResidual:
     group: tuple[str, ...] = ()
     strata: tuple[str, ...] = ()
     product: bool = False
+    coordinates: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Data columns that positions are made of."""
+        return self.coordinates or (() if self.position is None else (self.position,))
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Data columns that it reads."""
-        position = () if self.position is None else (self.position,)
-        return tuple(dict.fromkeys((*self.group, *position, *self.strata)))
+        return tuple(dict.fromkeys((*self.group, *self.places, *self.strata)))
 
     @property
     def any_time(self) -> bool:
         """Whether positions are points in time, not steps of one."""
-        return self.basis == "gaps" and "pairs" not in get_residual(self.structure).bases
+        return self.basis == "gaps" and get_residual(self.structure).over_distance
 
     @property
     def needs_largest(self) -> bool:
@@ -89,7 +99,7 @@ class ParsedResidual:
         """What the sums depend on: structures with the same text share them."""
         if self.structure == "iid":
             return "iid"
-        basis = "times" if self.any_time else self.basis
+        basis = "points" if self.coordinates else "times" if self.any_time else self.basis
         return f"{basis}({self.position or 1} | {':'.join(self.strata)}/{':'.join(self.group)})"
 
     def __str__(self) -> str:
@@ -97,7 +107,7 @@ class ParsedResidual:
         if not self.group:
             return f"strata({', '.join(strata)})" if strata else "iid"
         group = ":".join(_quoted(name) for name in self.group)
-        position = "1" if self.position is None else _quoted(self.position)
+        position = SEPARATOR.join(_quoted(name) for name in self.places) or "1"
         if self.product:
             return f"strata({', '.join(strata)}) * {self.structure}({position} | {group})"
         over = f"{':'.join(strata)}/{group}" if strata else group
@@ -144,7 +154,13 @@ def parse_residual(text: str) -> ParsedResidual:
         )
     return _checked(
         ParsedResidual(
-            inner.structure, inner.basis, inner.position, inner.group, strata[0].strata, True
+            inner.structure,
+            inner.basis,
+            inner.position,
+            inner.group,
+            strata[0].strata,
+            True,
+            inner.coordinates,
         ),
         text,
     )
@@ -188,8 +204,8 @@ def _within_groups(name: str, inside: Sequence[Token], text: str) -> ParsedResid
             f"residual='{text}': inside {name}() stand positions, one bar and groups; write "
             f"'{name}(visit | subject)', or '{name}(1 | subject)' for the order of the rows."
         )
-    _check_one_coordinate(name, pieces[0][1], text)
-    position = _position(pieces[0][1], text)
+    coordinates = _coordinates(name, pieces[0][1], text)
+    position = SEPARATOR.join(coordinates) if coordinates else _position(pieces[0][1], text)
     sides = split_top(pieces[1][1], "/")
     if len(sides) > 2:
         raise FormulaError(
@@ -198,23 +214,31 @@ def _within_groups(name: str, inside: Sequence[Token], text: str) -> ParsedResid
         )
     columns = [_joined(side, text) for _, side in sides]
     strata = columns[0] if len(columns) == 2 else ()
-    basis = _basis(name, position, text)
-    return _checked(ParsedResidual(name, basis, position, columns[-1], strata), text)
+    basis: ResidualBasis = "pairs" if coordinates else _basis(name, position, text)
+    return _checked(
+        ParsedResidual(name, basis, position, columns[-1], strata, False, coordinates), text
+    )
 
 
-def _check_one_coordinate(name: str, tokens: Sequence[Token], text: str) -> None:
-    count = len(split_top(tokens, ","))
-    if count > 1 and get_residual(name).bases[0] == "gaps":
+def _coordinates(name: str, tokens: Sequence[Token], text: str) -> tuple[str, ...]:
+    """Return the columns of several coordinates; none where there is one."""
+    pieces = split_top(tokens, ",")
+    if len(pieces) < 2:
+        return ()
+    if not get_residual(name).over_points:
+        offered = [n for n, structure in residual_structures().items() if structure.over_points]
         raise UnsupportedError(
-            f"residual='{text}': {name} takes one coordinate, and {count} were found: {_PLANE}."
+            f"residual='{text}': {name} takes one column left of the bar, and {len(pieces)} were found; "
+            f"offered over points of several coordinates is {listing(offered)}."
         )
+    return tuple(_column(piece, text) for _, piece in pieces)
 
 
 def _basis(name: str, position: str | None, text: str) -> ResidualBasis:
     """Return the shortest basis for what stands left of the bar."""
     bases = get_residual(name).bases
     if position is None:
-        if bases == ("gaps",):
+        if get_residual(name).over_distance:
             raise FormulaError(
                 f"residual='{text}': {name} needs a column of times left of the bar; for the order "
                 "of the rows write 'ar1(1 | g)'."
@@ -248,8 +272,7 @@ def _column(tokens: Sequence[Token], text: str) -> str:
 
 def _checked(parsed: ParsedResidual, text: str) -> ParsedResidual:
     """Refuse a column in two places."""
-    position = () if parsed.position is None else (parsed.position,)
-    names = [*parsed.group, *position, *parsed.strata]
+    names = [*parsed.group, *parsed.places, *parsed.strata]
     repeated = [name for k, name in enumerate(names) if name in names[:k]]
     if repeated:
         raise FormulaError(f"residual='{text}' names the column '{repeated[0]}' twice.")

@@ -160,7 +160,8 @@ def _no_pilots() -> Pilots:
 def _kinds(spec: ModelSpec, summary: PartitionSummary) -> dict[str, str]:
     """Category or number, by column; behind a bar and in C() anything is a category."""
     kinds = dict.fromkeys(spec.variables, "numeric")
-    for name in dict.fromkeys((*summary.levels, *spec.parsed_residual.group)):
+    found = [name for name in summary.levels if name in summary.columns]
+    for name in dict.fromkeys((*found, *spec.parsed_residual.group)):
         stored = summary.columns[name].kind
         free = name not in spec.bare_variables and name not in spec.numeric_variables
         if free or name in spec.levels or stored in ("text", "category"):

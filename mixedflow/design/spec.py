@@ -79,7 +79,8 @@ class ModelSpec:
         expressions = [e for e in self.linear_expressions if e.kind in ("numeric", "basis")]
         expressions = [self.parsed.response, *self.parsed.offsets, *expressions]
         names = [n for e in expressions for n in e.names]
-        return tuple(dict.fromkeys(names + ([self.weights] if self.weights else [])))
+        names += [self.weights] if self.weights else []
+        return tuple(dict.fromkeys((*names, *self.parsed_residual.coordinates)))
 
     @property
     def covariates(self) -> tuple[str, ...]:
@@ -251,6 +252,12 @@ def _check_roles(spec: ModelSpec) -> None:
         )
     if spec.weights in response.names:
         raise FormulaError(f"The column '{spec.weights}' is both the response and the weights.")
+    points = spec.parsed_residual.position if spec.parsed_residual.coordinates else None
+    if points in spec.variables:
+        raise FormulaError(
+            f"'{points}' names the points of '{spec.residual}' and is a column of the model, too; "
+            "rename the column."
+        )
     for name in spec.parsed_residual.variables:
         if name in response.names or name == spec.weights:
             what = "the weights" if name == spec.weights else "the response"

@@ -279,7 +279,7 @@ def _once(sums: CrossProducts) -> list[KeyedSums]:
 def _count(design: ResidualDesign, key: SumKey, n_obs: int) -> int:
     """Return groups of the pattern, or rows or gaps where these are what is counted."""
     if design.basis == "pairs":
-        return n_obs // (key[0] & ((1 << 62) - 1)).bit_count()
+        return n_obs // (key[0] & ((1 << design.mask_bits) - 1)).bit_count()
     if design.basis == "sizes":
         return n_obs // (key[0] & ((1 << 32) - 1))
     return n_obs

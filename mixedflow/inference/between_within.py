@@ -22,7 +22,6 @@ from mixedflow.inference.row_sums import of_rows, row_gram
 CONSTANT = 1e-9
 """Share of a column's sum of squares below which its part within groups is rounding."""
 
-_MASK = (1 << 62) - 1
 _SIZE = (1 << 32) - 1
 
 
@@ -151,10 +150,12 @@ def _diagonal(part: KeyedSums) -> Float:
 
 def _pair_squares(sums: CrossProducts) -> tuple[int, Float]:
     """Sum over patterns of sum_a x_a^2 - (sum_a x_a)^2 / k, k positions in the pattern."""
-    m = len(sums.info.residual.positions)  # type: ignore[union-attr]  # the caller looked
+    design = sums.info.residual
+    assert design is not None  # noqa: S101 - the caller looked
+    m, mask = len(design.positions), (1 << design.mask_bits) - 1
     groups, within = 0.0, np.zeros(row_gram(sums).shape[0])
     for (pattern, element), part in sorted(sums.keyed.items()):
-        k = (pattern & _MASK).bit_count()
+        k = (pattern & mask).bit_count()
         same = element // m == element % m
         within += ((1.0 if same else 0.0) - 1.0 / k) * _diagonal(part)
         groups += part.n_obs / k**2 if same else 0.0

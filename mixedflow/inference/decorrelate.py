@@ -12,9 +12,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from mixedflow.covariance.registry import get_residual
+from mixedflow.covariance.registry import residual_structure
 from mixedflow.covariance.residual_types import ResidualDesign
-from mixedflow.covariance.residual_weights import residual_matrix, stratum_places
+from mixedflow.covariance.residual_weights import residual_matrix, shown_matrix, stratum_places
 from mixedflow.design.types import Float, Int
 
 
@@ -51,9 +51,9 @@ def placed_sds(sds: Float, places: ResidualPlaces) -> Float:
 
 def position_sds(design: ResidualDesign, psi: Float) -> Float:
     """Return standard deviations relative to sigma, (strata, positions or 1)."""
-    R = [np.diag(residual_matrix(design, psi, s)) for s in range(len(design.strata))]
+    R = [np.diag(shown_matrix(design, psi, s)) for s in range(len(design.strata))]
     sds: Float = np.sqrt(np.array(R))
-    alike = not get_residual(design.structure).heterogeneous
+    alike = not residual_structure(design).heterogeneous
     return sds[:, :1] if alike else sds
 
 
@@ -116,7 +116,7 @@ def _gap_correlations(
     design: ResidualDesign, psi: Float, stratum: Int, start: Int, at: Float
 ) -> Float:
     """Return the correlation of every row with the one before it in its group, 0 for the first."""
-    structure = get_residual(design.structure)
+    structure = residual_structure(design)
     later = np.flatnonzero(start != np.arange(len(at)))
     r = np.zeros(len(at))
     for s in range(len(design.strata)):
@@ -155,7 +155,7 @@ def _by_step(start: Int) -> Iterator[Int]:
 
 def _common_correlations(design: ResidualDesign, psi: Float) -> Float:
     """Return the correlation of any two rows of a group, by stratum."""
-    structure = get_residual(design.structure)
+    structure = residual_structure(design)
     rho = np.zeros(len(design.strata))
     for s in range(len(rho)):
         own = psi[stratum_places(design, s)[1]]
@@ -204,15 +204,15 @@ def _by_positions(
 ) -> Float:
     """Return L^-1 e, or L e, for groups of the same positions together."""
     stratum, start, at = rows
-    m = len(design.positions)
     first = np.flatnonzero(start == np.arange(len(e)))
-    masks = np.bitwise_or.reduceat(np.left_shift(np.int64(1), at), first)
-    kinds, kind = np.unique(np.stack([stratum[first], masks]), axis=1, return_inverse=True)
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for a, b in zip(first.tolist(), [*first[1:].tolist(), len(e)], strict=True):
+        alike.setdefault((int(stratum[a]), *at[a:b].tolist()), []).append(a)
     out = np.empty(len(e))
-    for k, (s, mask) in enumerate(kinds.T):
-        held = np.array([p for p in range(m) if int(mask) >> p & 1])
-        own = first[kind.ravel() == k][:, None] + np.arange(len(held))
-        R = residual_matrix(design, psi, int(s))[np.ix_(held, held)]
+    for (s, *places), begin in alike.items():
+        held = np.array(places)
+        own = np.array(begin)[:, None] + np.arange(len(held))
+        R = residual_matrix(design, psi, s, held)
         sd = np.sqrt(np.diag(R))
         L = np.linalg.cholesky(R / np.outer(sd, sd))
         out[own] = np.linalg.solve(L, e[own].T).T if inverse else e[own] @ L.T

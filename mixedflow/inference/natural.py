@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mixedflow.covariance.correlation import LIMIT, Correlation
-from mixedflow.covariance.registry import get_residual
+from mixedflow.covariance.registry import residual_structure
 from mixedflow.covariance.residual_types import ResidualDesign
-from mixedflow.covariance.residual_weights import residual_matrix, stratum_places
+from mixedflow.covariance.residual_weights import shown_matrix, stratum_places
 from mixedflow.covariance.structured import CorrelatedColumns
 from mixedflow.design.types import Float
 from mixedflow.equations.system import ModelSystem
@@ -184,13 +184,13 @@ def residual_naturals(
     y_scale : of the response
     limits : between which psi R0 is of use
     """
-    structure, several = get_residual(design.structure), len(design.strata) > 1
+    structure, several = residual_structure(design), len(design.strata) > 1
     for s, label in enumerate(design.strata):
         found = list(_variances(design, y_scale, s))
         own = stratum_places(design, s)[1]
         if not (s and own == stratum_places(design, 0)[1]) and own.stop > own.start:
             ends = limits[0][own], limits[1][own]
-            found += _correlations(design, s, ends, times=structure.bases == ("gaps",))
+            found += _correlations(design, s, ends, times=structure.over_distance)
         for one in found:
             yield replace(one, name=f"{one.name}[{label}]") if several else one
 
@@ -207,7 +207,7 @@ def _variances(design: ResidualDesign, y_scale: float, s: int) -> Iterator[Natur
     yield Natural("sigma", sd(0))
     if s:
         yield Natural("sd ratio", ratio(0, 0))
-    if get_residual(design.structure).heterogeneous:
+    if residual_structure(design).heterogeneous:
         for a, position in enumerate(design.positions[1:], start=1):
             yield Natural(f"sd({position})", sd(a))
         for a, position in enumerate(design.positions[1:], start=1):
@@ -215,17 +215,18 @@ def _variances(design: ResidualDesign, y_scale: float, s: int) -> Iterator[Natur
 
 
 def _matrix(design: ResidualDesign, params: VarianceParameters, s: int) -> Float:
-    return residual_matrix(design, params.psi, s)
+    return shown_matrix(design, params.psi, s)
 
 
 def _correlations(
     design: ResidualDesign, s: int, limits: tuple[Float, Float], *, times: bool
 ) -> Iterator[Natural]:
     own = stratum_places(design, s)[1]
-    structure, m = get_residual(design.structure), max(1, len(design.positions))
+    structure, m = residual_structure(design), max(1, len(design.positions))
 
     def rho_at(psi: Float) -> float | None:
-        shape: Float = structure.matrix(psi, m) if design.basis == "pairs" else np.eye(1)
+        full = design.basis == "pairs" and not structure.over_points
+        shape: Float = structure.matrix(psi, m) if full else np.eye(1)
         return one_correlation(design, psi, shape)
 
     def rho(params: VarianceParameters) -> float:

@@ -13,10 +13,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from mixedflow.covariance.registry import get_residual
+from mixedflow.covariance.registry import residual_structure
 from mixedflow.covariance.residual_base import ResidualStructure
 from mixedflow.covariance.residual_types import ResidualDesign
-from mixedflow.covariance.residual_weights import residual_matrix, stratum_places
+from mixedflow.covariance.residual_weights import shown_matrix, stratum_places
 from mixedflow.design.types import Float
 
 CorrelationKind = Literal["none", "one", "lags", "neighbours", "all"]
@@ -65,7 +65,7 @@ def strata_of(design: ResidualDesign, psi: Float, sigma2: float) -> list[Stratum
     out = []
     for s, label in enumerate(design.strata):
         own = stratum_places(design, s)[1]
-        R = sigma2 * residual_matrix(design, psi, s)
+        R = sigma2 * shown_matrix(design, psi, s)
         shared = s > 0 and own == stratum_places(design, 0)[1]
         rho = one_correlation(design, psi[own], R)
         out.append(StratumResidual(label, design.positions, R, rho, shared))
@@ -74,12 +74,12 @@ def strata_of(design: ResidualDesign, psi: Float, sigma2: float) -> list[Stratum
 
 def one_correlation(design: ResidualDesign, own: Float, R: Float) -> float | None:
     """Return the one correlation of a stratum's structure; None where there are others or none."""
-    structure = get_residual(design.structure)
+    structure = residual_structure(design)
     if not len(own):
         return None
     if design.basis == "sizes":
         return float(structure.common_correlation(own, design.largest)[0])
-    if design.basis == "gaps":
+    if design.basis == "gaps" or structure.over_points:
         return float(structure.gap_correlation(float(own[0]), np.ones(1))[0][0])
     if correlation_kind(structure, len(R)) == "one":
         return float(R[0, 1] / np.sqrt(R[0, 0] * R[1, 1]))
@@ -118,7 +118,7 @@ def residual_rows(design: ResidualDesign, psi: Float, sigma2: float) -> list[Res
     psi : parameters of R0
     sigma2 : variance at the first position of the first stratum
     """
-    structure = get_residual(design.structure)
+    structure = residual_structure(design)
     rows: list[ResidualRow] = []
     for found in strata_of(design, psi, sigma2):
         rows += _variance_rows(found, structure)
@@ -177,8 +177,8 @@ def residual_parameters(
     stratum's first; ``rho`` of a structure in time holds at distance one, and
     ``range`` = -1 / log rho (nlme's corExp).
     """
-    structure = get_residual(design.structure)
-    times = structure.bases == ("gaps",)
+    structure = residual_structure(design)
+    times = structure.over_distance
     rows: list[ResidualParameter] = []
     for s, found in enumerate(strata_of(design, psi, sigma2)):
         sd = np.sqrt(np.diag(found.R))

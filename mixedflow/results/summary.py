@@ -193,9 +193,10 @@ def residual_title(fit: FitResult) -> str:
 
 
 def residual_matrices(fit: FitResult) -> dict[str, pd.DataFrame]:
-    """Return the covariance of the residuals over named positions, by stratum; none without."""
+    """Return the covariance of the residuals over named positions, by stratum; none without, or of points."""
     design = fit.crossproducts.info.residual
-    if design is None or not design.positions:
+    points = bool(fit.spec.parsed_residual.coordinates)
+    if design is None or not design.positions or points:
         return {}
     found = fit.residual_cov
     return found if isinstance(found, dict) else {"": found}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixedflow.covariance.residual_weights import residual_matrix
 from mixedflow.design.types import Float
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import UnsupportedError
@@ -16,7 +17,7 @@ from mixedflow.estimation.observed import observed_information
 from mixedflow.estimation.parameters import VarianceParameters, term_structures, term_units
 from mixedflow.estimation.problem import Problem
 from mixedflow.inference.components import VarianceComponent, variance_components
-from mixedflow.inference.residual import ResidualParameter, residual_parameters, strata_of
+from mixedflow.inference.residual import ResidualParameter, residual_parameters
 from mixedflow.inference.spread import component_errors
 from mixedflow.results.tabulating import pd
 
@@ -97,7 +98,9 @@ def residual_covariance(fit: FitResult) -> pd.DataFrame | dict[str, pd.DataFrame
             "over; residual_params has its parameters, and residual_cov is for structures over "
             "positions, such as us(visit | subject)"
         )
-    found = strata_of(design, estimates.params.psi, estimates.sigma2)
     index = pd.Index(design.positions, name=design.position)
-    frames = {one.label: pd.DataFrame(one.R, index=index, columns=index) for one in found}
+    psi, frames = estimates.params.psi, {}
+    for s, label in enumerate(design.strata):
+        R = estimates.sigma2 * residual_matrix(design, psi, s)
+        frames[label] = pd.DataFrame(R, index=index, columns=index)
     return frames if design.stratum else frames[""]

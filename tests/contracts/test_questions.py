@@ -46,6 +46,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "singular": lambda: mf.fit("z ~ x + a + (1 | g)", DATA),
     "us": lambda: mf.fit("y ~ x + a", DATA[DATA.t < 3], residual="us(t | g)"),
     "ar1": lambda: mf.fit("y ~ x + a + (1 | g)", DATA, residual="ar1(t | g)"),
+    "points": lambda: mf.fit("y ~ x + a", DATA[DATA.t < 4], residual="sp_exp(t, z | g)"),
     "strata": lambda: mf.fit("y ~ x + a + (1 | g)", DATA, residual="strata(b)"),
     "strata alone": lambda: mf.fit("y ~ x + a", DATA, residual="strata(b)"),
     "nested": lambda: mf.fit("y ~ poly(x, 2) + a + (1 | h/b)", DATA.dropna()),

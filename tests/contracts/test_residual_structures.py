@@ -29,6 +29,7 @@ from mixedflow.errors import FitError, UnsupportedError
 M = 5
 PATTERNS = (0b11111, 0b10011, 0b01010, 0b00100, 0b11010)
 TIMES = np.array([0.0, 0.3, 1.7, 2.2, 9.0])
+POINTS = np.column_stack([TIMES, [1.0, -0.5, 0.0, 2.0, 3.25]])
 CASES = [
     pytest.param(name, basis, strata, id=f"{name}-{basis}-{len(strata)}")
     for name, structure in residual_structures().items()
@@ -42,15 +43,18 @@ class Dense:
     """Groups with missing positions, their basis matrices, and R0 written out."""
 
     def __init__(self, name, basis, strata, n_groups=30, *, common=False):
-        self.structure, self.rng = get_residual(name), np.random.default_rng([1, *map(ord, name)])
+        self.rng = np.random.default_rng([1, *map(ord, name)])
+        self.over_points = basis == "pairs" and get_residual(name).over_points
+        labels = [f"{a}, {b}" for a, b in POINTS] if self.over_points else "vwxyz"
         self.design = ResidualDesign(
             name,
             basis,
-            positions=tuple("vwxyz") if basis == "pairs" else (),
+            positions=tuple(labels) if basis == "pairs" else (),
             strata=strata,
             largest=M if basis == "sizes" else 0,
             common=common,
         )
+        self.structure = get_residual(name).at(self.design.positions)
         self.real = basis == "gaps" and name != "ar1"
         patterns = [*PATTERNS, *self.rng.choice(PATTERNS, n_groups - len(PATTERNS))]
         self.groups = [
@@ -114,6 +118,9 @@ class Dense:
             if self.real:
                 t = TIMES[positions]
                 block = np.exp(-np.exp(own[0]) * np.abs(t[:, None] - t))
+            elif self.over_points:
+                x = POINTS[positions]
+                block = np.exp(-np.exp(own[0]) * np.linalg.norm(x[:, None] - x, axis=2))
             else:
                 block = self.structure.matrix(own, M)[np.ix_(positions, positions)]
             out[at:stop, at:stop] = variance * block

@@ -18,6 +18,7 @@ RESIDUALS = (
     "cs(1 | g)",
     "ar1(visit | g)",
     "car1(time | g)",
+    "sp_exp(visit, time | g)",
     "strata(arm)",
 )
 residuals = pytest.mark.parametrize("residual", RESIDUALS)

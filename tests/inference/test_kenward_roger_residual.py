@@ -149,6 +149,7 @@ LINEAR = [
     ResidualCase("x", NESTED, "strata(arm) * ar1(t | g)"),
     ResidualCase("x", CLINIC, "ar1h(visit | g)", weighted=True),
     ResidualCase("x", CLINIC, "sp_exp(time | arm/g)", weighted=True),
+    ResidualCase("x", CLINIC, "sp_exp(time, east | arm/g)", weighted=True),
     ResidualCase("x + visit", CLINIC, "adh(visit | g)"),
     ResidualCase("x", NONE, "toep(visit | g)", weighted=True),
     ResidualCase("x", NONE, "toeph(visit | g)"),
@@ -188,6 +189,7 @@ FULL = [
     ResidualCase("x", CLINIC, "csh(visit | g)"),
     ResidualCase("x", NESTED, "ar1(t | g)"),
     ResidualCase("x", SLOPE, "car1(time | g)", weighted=True),
+    ResidualCase("x", CLINIC, "sp_exp(time, east | g)", weighted=True),
 ]  # fmt: skip
 
 
@@ -196,7 +198,8 @@ def test_full_is_that_of_variances_and_correlations(case):
     """x = (variances, correlations) or covariances of R, entries of every G."""
     fit = case.fit()
     at = case.problem.evaluate(fit.estimates.params).params
-    name, gaps = case.residual.split("(")[0], case.problem.residual.design.basis == "gaps"
+    name = case.residual.split("(")[0]
+    gaps = name == "sp_exp" or case.problem.residual.design.basis == "gaps"
     sizes = [G.shape[0] for G in case.user(at)[0]]
     i, j = case.pairs
 
@@ -221,7 +224,11 @@ def test_full_is_that_of_variances_and_correlations(case):
         R, where = np.zeros_like(out), case.places
         if gaps:
             rho = x[start + 1] if name == "ar1" else np.exp(-1.0 / x[start + 1])
-            R[i, j] = x[start] * rho ** np.abs(where[i] - where[j])
+            apart = np.abs(where[i] - where[j])
+            if case.coordinates:
+                away = case.data[list(case.coordinates)].to_numpy(dtype=float)
+                apart = np.linalg.norm(away[i] - away[j], axis=1)
+            R[i, j] = x[start] * rho**apart
         else:
             m = len(case.problem.residual.design.positions)
             R[i, j] = covariance(name, x[start:], m)[where[i], where[j]]

@@ -27,6 +27,7 @@ RESIDUALS = (
     "cs(1 | g)",
     "ar1(step | g)",
     "car1(time | arm/g)",
+    "sp_exp(time, x | arm/g)",
     "strata(arm)",
 )
 residuals = pytest.mark.parametrize("residual", RESIDUALS)

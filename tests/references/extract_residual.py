@@ -11,7 +11,7 @@ sqrt(n / (n - p)).
 
 Left out, and why: ``mmrm_*_kr``, ``mmrm_us_krlin``, ``mmrm_us_bw``, ``mmrm_us_resid``, ``sas_kr1_*``
 are the fits of other entries with other degrees of freedom; structures that are not offered
-(variances as powers of a covariate, Gaussian and two-dimensional distances) are tested to be refused.
+(variances as powers of a covariate, Gaussian distances) are tested to be refused.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ MMRM = (
     "mmrm_ad_sat", "mmrm_toep_sat", "mmrm_toeph_sat", "mmrm_spexp_sat",
 )  # fmt: skip
 SAS_KR = ("us", "ar1", "arh1", "cs", "adh", "toep")
-SAS_LISTING = ("cs", "csh", "ar1", "ar1h", "adh", "toeph", "sp_exp")
+SAS_LISTING = ("cs", "csh", "ar1", "ar1h", "adh", "toeph", "sp_exp", "sp_exp2")
 
 
 def residual_entries(everything: dict[str, dict]) -> list[dict]:
@@ -141,7 +141,7 @@ def _model(entry: dict) -> dict:
     """Return what mixedflow is told: the formula without its last part, which is R."""
     parts = re.fullmatch(r"(.*?)\s*\+\s*(\w+\(.*\))", entry["formula"])
     fixed = parts[1].replace("ARMCD*AVISIT", "ARMCD * AVISIT").replace("1 + ", "1")
-    out = {"formula": fixed, "residual": re.sub(r"\s*\|\s*", " | ", parts[2])}
+    out = {"formula": fixed, "residual": re.sub(r"\s*\|\s*", " | ", parts[2].replace(",", ", "))}
     if "SEX" in fixed:
         out["levels"] = {"SEX": entry["factor_levels"]["SEX"]}
     if entry.get("weights"):

@@ -65,11 +65,15 @@ def test_moments_with_slopes_weights_and_offset():
     assert_standard(standardised(fitted, fit.fitted.to_numpy(), np.diag(R)))
 
 
-@pytest.mark.parametrize("residual", ["ar1(1 | g)", "cs(1 | g)", "us(t | g)", "car1(time | g)"])
+@pytest.mark.parametrize(
+    "residual",
+    ["ar1(1 | g)", "cs(1 | g)", "us(t | g)", "car1(time | g)", "sp_exp(time, east | g)"],
+)
 def test_moments_of_correlated_residuals(residual: str):
     rng = np.random.default_rng(3)
     frame = pd.DataFrame({"g": np.repeat(np.arange(8), 4), "t": np.tile(list("abcd"), 8)})
     frame["time"] = np.tile([0.0, 1.0, 3.0, 4.0], 8)
+    frame["east"] = np.arange(32) % 5 / 2
     frame["y"] = rng.standard_normal(32) + np.repeat(rng.standard_normal(8), 4)
     frame = frame.drop(index=[2, 9]).sample(frac=1, random_state=1) if "(t" in residual else frame
     fit = mf.fit("y ~ 1", frame, residual=residual)
@@ -87,6 +91,9 @@ def test_moments_of_correlated_residuals(residual: str):
     elif residual.startswith("car1"):
         far = np.abs(np.subtract.outer(frame["time"].to_numpy(), frame["time"].to_numpy()))
         R = found.R[0, 0] * rho**far
+    elif residual.startswith("sp_exp"):
+        points = frame[["time", "east"]].to_numpy()
+        R = found.R[0, 0] * rho ** np.linalg.norm(points[:, None] - points, axis=2)
     else:
         R = found.R[0, 0] * rho**far
     mean = np.full(len(frame), fit.fixef.iloc[0])
