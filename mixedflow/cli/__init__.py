@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from mixedflow.claims import SupersededError, claimed, outlast
 from mixedflow.errors import MixedflowError
 
 INTERRUPTED = 130
@@ -32,8 +33,10 @@ def invoke(arguments: Sequence[str]) -> int:
     from mixedflow.cli.app import app
 
     ours, debug = _without_debug(list(arguments))
+    out = _written(ours)
     try:
-        code = app(ours, prog_name="mixedflow", standalone_mode=False)
+        with claimed(out):
+            code = app(ours, prog_name="mixedflow", standalone_mode=False)
         sys.stdout.flush()
     except MixedflowError as failure:
         return _foreseen(failure, debug=debug)
@@ -56,6 +59,16 @@ def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
     return ours + arguments[end:], len(ours) < end
 
 
+def _written(arguments: Sequence[str]) -> Path | None:
+    """Return what a command is to write, if it names that."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument in {"--out", "-o"} and following:
+            return Path(following)
+        if argument.startswith("--out="):
+            return Path(argument.removeprefix("--out="))
+    return None
+
+
 def _is_wrong_use(failure: Exception) -> bool:
     """Tell a mistake on the command line; typer's error classes are click's or its own copy."""
     return any(parent.__name__ == "ClickException" for parent in type(failure).__mro__)
@@ -64,6 +77,11 @@ def _is_wrong_use(failure: Exception) -> bool:
 def _foreseen(failure: MixedflowError, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(failure)
+    if isinstance(failure, SupersededError):
+        # a failure would have Snakemake delete what the other job writes
+        _say(_one_line(str(failure)), 0, "note")
+        if outlast(failure.out):
+            return 0
     return _say(_one_line(str(failure)), failure.exit_code)
 
 
@@ -85,6 +103,6 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _say(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+def _say(message: str, code: int, kind: str = "error") -> int:
+    print(f"{kind}: {message}", file=sys.stderr, flush=True)  # noqa: T201
     return code

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 
+from mixedflow.claims import check_claims
 from mixedflow.errors import OutputError
 
 LEFT_BEHIND = (".*.new-*", ".*.old-*", ".snakemake_timestamp")
@@ -53,10 +54,14 @@ def atomic_write_bytes(path: str | Path, content: bytes) -> None:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
+        check_claims()
         temporary.replace(target)
     except OSError as error:
         _forget(temporary)
         raise _cannot_write(target, error) from error
+    except BaseException:
+        _forget(temporary)
+        raise
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
@@ -82,6 +87,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        check_claims()
         temporary.replace(target)
     except OSError as error:
         _forget(temporary)
@@ -152,6 +158,7 @@ def atomic_folder(path: str | Path, own: Sequence[str] = ("*",)) -> Iterator[Pat
         raise _cannot_write(target, error) from error
     try:
         yield temporary
+        check_claims()
         _replace_folder(temporary, target)
     except OutputError as error:
         _forget(temporary, *made)
