@@ -103,6 +103,16 @@ def place_of_shards(*, sharded: bool, threads: int, **given: Any) -> DaskConfig 
     return None
 
 
+def memory(text: str | None, option: str) -> int | None:
+    """Return an amount of memory in bytes, if one is given."""
+    from mixedflow.config.dask import parse_memory
+
+    try:
+        return None if text is None else parse_memory(text)
+    except ValueError as fault:
+        raise ConfigError(f"{option}: {fault}") from None
+
+
 def pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
     """Return ``["a=x", "b=y"]`` as a mapping."""
     found: dict[str, str] = {}

@@ -40,6 +40,10 @@ def prepare(  # noqa: PLR0913 - one argument an option
     partition_rows: Annotated[
         int | None, typer.Option("--partition-rows", help="Rows of one partition.")
     ] = None,
+    partition_memory: Annotated[
+        str | None,
+        typer.Option("--partition-memory", help="Memory that partitions must fit; else --memory."),
+    ] = None,
     dask: opt.DaskOption = "threads",
     workers: opt.WorkersOption = None,
     threads: opt.ThreadsOption = 1,
@@ -70,11 +74,12 @@ def prepare(  # noqa: PLR0913 - one argument an option
         interface=interface,
         jobqueue=jobqueue,
     )
+    fitting = opt.memory(partition_memory, "--partition-memory")
     opt.hold_threads(threads)
     from mixedflow.steps import prepare_step
 
     with console.progress("prepare") as advance:
-        done = prepare_step(wanted, out, place, advance)
+        done = prepare_step(wanted, out, place, advance, memory=fitting)
     console.note(f"{done.rows:,} rows in {done.partitions:,} partitions: {out}")
 
 

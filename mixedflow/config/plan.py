@@ -159,7 +159,12 @@ class WorkflowPlan:
         return rows_mb(self.data_files(dataset))
 
     def dask_options(
-        self, threads: int, mem_mb: int, tasks: int | None = None, nodes: int | None = None
+        self,
+        threads: int,
+        mem_mb: int,
+        tasks: int | None = None,
+        nodes: int | None = None,
+        prepares: str | None = None,
     ) -> str:
         """Return the options that say where a pass over the rows runs.
 
@@ -167,25 +172,36 @@ class WorkflowPlan:
         ----------
         threads, mem_mb : of the rule's job, on one node
         tasks, nodes : of a job on several nodes, for workers started by srun
+        prepares : data set that the pass prepares: what it writes, and so the last bits of all sums,
+            is sized for the memory of a first attempt, also where a later one has more
         """
         dask = self.config.dask
         here = max(1, threads // dask.threads)
-        workers, memory = dask.workers or here, f"{mem_mb} MB"
+        workers = dask.workers or here
         if dask.kind == "srun":
             there = tasks or 1
-            workers, memory = min(dask.workers or there, there), f"{mem_mb * (nodes or 1)} MB"
+            workers = min(dask.workers or there, there)
         elif dask.kind == "jobqueue":
             workers = dask.workers or DEFAULT_JOBS
-            memory = dask.memory or f"{mem_mb * workers} MB"
         elif dask.kind != "address":
             workers = min(workers, here)
         options = [f"--dask={dask.kind}", f"--workers={workers}", f"--threads={dask.threads}"]
-        options.append(f"--memory={memory}")
+        options.append(f"--memory={self._memory(mem_mb, nodes)}")
+        if prepares is not None:
+            first = min(mem_mb, self.pass_mb(prepares, threads))
+            options.append(f"--partition-memory={self._memory(first, nodes)}")
         options += _given({"address": dask.address, "scheduler-file": dask.scheduler_file})
         options += _given({"interface": dask.interface})
         sections = {"tls": dask.tls, "jobqueue": dask.jobqueue}
         options += [f"--{name}={_flow(_set(given))}" for name, given in sections.items() if given]
         return shlex.join(options)
+
+    def _memory(self, mem_mb: int, nodes: int | None) -> str:
+        """Return the memory of all workers of a job together."""
+        dask = self.config.dask
+        if dask.kind == "jobqueue":
+            return dask.memory or f"{mem_mb * (dask.workers or DEFAULT_JOBS)} MB"
+        return f"{mem_mb * ((nodes or 1) if dask.kind == 'srun' else 1)} MB"
 
     @property
     def diagnosed(self) -> list[str]:

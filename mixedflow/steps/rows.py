@@ -41,9 +41,17 @@ class Condensed:
 
 
 def prepare_step(
-    data: DataConfig, out: Path, dask: DaskConfig, on_done: OnDone | None = None
+    data: DataConfig,
+    out: Path,
+    dask: DaskConfig,
+    on_done: OnDone | None = None,
+    *,
+    memory: int | None = None,
 ) -> Prepared:
-    """Write a data set as Parquet partitions; every column is kept, whatever models come."""
+    """Write a data set as Parquet partitions; every column is kept, whatever models come.
+
+    ``memory`` is what all workers together have for partitions, in bytes; that of ``dask`` without it.
+    """
     if Path(data.path).resolve().is_relative_to(out.resolve()):
         raise OutputError(
             f"'{out}' cannot be written: '{data.path}', which is to be read, is there"
@@ -56,6 +64,7 @@ def prepare_step(
             group=data.group,
             order=data.order,
             partition_rows=data.partition_rows,
+            memory_limit=memory,
             runner=runner,
             on_done=on_done,
         )

@@ -63,6 +63,18 @@ COMMANDS = [
     ),
     command("missing argument", "fit", "data.csv", until="argument", says=("ormula",)),
     command("missing option", "prepare", "data.csv", says=("--out",)),
+    command(
+        "no amount of memory for partitions",
+        "prepare",
+        "data.csv",
+        "--out",
+        "rows",
+        "--partition-memory",
+        "lots",
+        error=ConfigError,
+        until="not an amount of memory",
+        says=("--partition-memory", "'lots'", "'2 GB'"),
+    ),
     command("value missing", "fit", "data.csv", FORMULA, "--out", says=("--out",)),
     command(
         "no number",

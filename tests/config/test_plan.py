@@ -108,6 +108,17 @@ def test_workers_as_jobs_are_sized_apart_from_the_rule_that_asks_for_them():
     assert yaml.safe_load(options[4].removeprefix("--jobqueue=")) == jobs
 
 
+def test_more_memory_for_a_retry_leaves_the_partitions_as_they_were():
+    plan = plan_of()
+    first, second = (shlex.split(plan.dask_options(1, mb, prepares="d")) for mb in (700, 1400))
+    assert (first[3:], second[3:]) == (
+        ["--memory=700 MB", "--partition-memory=700 MB"],
+        ["--memory=1400 MB", "--partition-memory=700 MB"],
+    )
+    less = shlex.split(plan.dask_options(1, 300, prepares="d"))
+    assert less[3:] == ["--memory=300 MB", "--partition-memory=300 MB"]
+
+
 def test_sizes_come_from_the_files(tmp_path):
     from mixedflow.config import sizes
 

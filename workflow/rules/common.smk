@@ -104,6 +104,10 @@ def memory_of_report(wildcards, attempt):
     return PLAN.sums_mb() * attempt
 
 
+def minutes_of_report(wildcards, attempt):
+    return max(PLAN.minutes(name) for name in PLAN.config.data) * attempt
+
+
 def minutes_of_pass(wildcards, threads, attempt):
     return PLAN.minutes(wildcards.dataset, threads) * attempt
 
@@ -133,6 +137,12 @@ def job_shape(resources):
 # Where the work runs changes no result and is not tracked either.
 def dask_options(wildcards, threads, resources):
     return PLAN.dask_options(threads, resources.mem_mb, *job_shape(resources))
+
+
+def prepare_place(wildcards, threads, resources):
+    return PLAN.dask_options(
+        threads, resources.mem_mb, *job_shape(resources), prepares=wildcards.dataset
+    )
 
 
 def prepared_of_model(wildcards):

@@ -19,7 +19,7 @@ rule prepare:
     params:
         path=data_path,
         options=prepare_options,
-        dask=dask_options,
+        dask=prepare_place,
         out=subpath(output.manifest, parent=True),
         version=VERSION,
     message:

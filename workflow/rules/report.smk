@@ -29,6 +29,7 @@ rule report:
     threads: 1
     resources:
         mem_mb=memory_of_report,
+        runtime=minutes_of_report,
     params:
         models=model_folders,
         sweeps=sweep_folders,
