@@ -18,9 +18,9 @@ from mixedflow.config.dask import parse_memory
 from mixedflow.config.inference import InferConfig, check_factors, check_variables
 from mixedflow.config.models import Config, DataConfig, ModelConfig
 from mixedflow.config.scan_plan import check_scan, scan_options
-from mixedflow.config.section import Section
 from mixedflow.config.sizes import minutes, pass_mb, rows_mb, sums_mb
 from mixedflow.config.sweep_plan import check_sweep, sweep_options, trait_files
+from mixedflow.config.words import as_options, in_a_line, keys_given
 from mixedflow.errors import ConfigError, MixedflowError
 
 DEFAULT_THREADS = 2
@@ -83,8 +83,8 @@ class WorkflowPlan:
         given = [f"--type={column}={kind}" for column, kind in sorted(data.types.items())]
         given += _level_options(data)
         group = data.group or self.residual_group(dataset)
-        given += _given({"group": group, "order": data.order})
-        given += _given({"partition-rows": data.partition_rows})
+        given += as_options({"group": group, "order": data.order})
+        given += as_options({"partition-rows": data.partition_rows})
         return shlex.join(given)
 
     def residual_group(self, dataset: str) -> str | None:
@@ -111,10 +111,10 @@ class WorkflowPlan:
         options = [model.formula, *_spec_options(self.config.data[model.data], model)]
         options.append("--reml" if model.reml else "--ml")
         options.append(f"--method={model.method}")
-        options += _given({"max-iter": control.max_iter, "tolerance": control.tolerance})
+        options += as_options({"max-iter": control.max_iter, "tolerance": control.tolerance})
         if control.solver != "auto":
             options.append(f"--solver={control.solver}")
-        options += _given({key: getattr(control, key) for key in MONTE_CARLO})
+        options += as_options({key: getattr(control, key) for key in MONTE_CARLO})
         if model.sharded:
             options.append("--sharded")
         if control.nonconverged == "report":
@@ -190,10 +190,12 @@ class WorkflowPlan:
         if prepares is not None:
             first = min(mem_mb, self.pass_mb(prepares, threads))
             options.append(f"--partition-memory={self._memory(first, nodes)}")
-        options += _given({"address": dask.address, "scheduler-file": dask.scheduler_file})
-        options += _given({"interface": dask.interface})
+        options += as_options({"address": dask.address, "scheduler-file": dask.scheduler_file})
+        options += as_options({"interface": dask.interface})
         sections = {"tls": dask.tls, "jobqueue": dask.jobqueue}
-        options += [f"--{name}={_flow(_set(given))}" for name, given in sections.items() if given]
+        options += [
+            f"--{name}={in_a_line(keys_given(given))}" for name, given in sections.items() if given
+        ]
         return shlex.join(options)
 
     def _memory(self, mem_mb: int, nodes: int | None) -> str:
@@ -365,8 +367,8 @@ def commands_on_path() -> None:
 def _spec_options(data: DataConfig, model: ModelConfig) -> list[str]:
     """Return the options that, with the formula, say what a design is."""
     return [
-        *_given({"weights": model.weights}),
-        *_given({"residual": None if model.residual == "iid" else model.residual}),
+        *as_options({"weights": model.weights}),
+        *as_options({"residual": None if model.residual == "iid" else model.residual}),
         f"--missing={data.missing}",
         *_level_options(data),
     ]
@@ -383,27 +385,12 @@ def _infer_options(asked: InferConfig) -> list[str]:
     """Return the options that say what is asked of a fit."""
     content = asked.model_dump(mode="json")
     options = [f"--{key}={content[key]}" for key in ("ddf", "level", "anova")]
-    options += [f"--contrast={name}={_flow(L)}" for name, L in content["contrasts"].items()]
-    options += [f"--emmeans={_flow(_set(means))}" for means in asked.emmeans]
-    options += _given({"robust": asked.robust})
+    options += [f"--contrast={name}={in_a_line(L)}" for name, L in content["contrasts"].items()]
+    options += [f"--emmeans={in_a_line(keys_given(means))}" for means in asked.emmeans]
+    options += as_options({"robust": asked.robust})
     options += [f"--influence={factor}" for factor in asked.influence]
     if asked.intervals is not None:
-        options.append(f"--intervals={_flow(_set(asked.intervals))}")
+        options.append(f"--intervals={in_a_line(keys_given(asked.intervals))}")
     if asked.random_tests:
         options.append("--random-tests")
     return options
-
-
-def _set(section: Section) -> dict[str, object]:
-    """Return the keys of a section that were given."""
-    return section.model_dump(mode="json", exclude_unset=True)
-
-
-def _flow(value: object) -> str:
-    """Return a value as YAML in one line."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _given(options: Mapping[str, object]) -> list[str]:
-    given = {name: value for name, value in options.items() if value is not None}
-    return [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
