@@ -11,9 +11,9 @@ import typer
 
 from mixedflow import __version__
 from mixedflow.cli import infer as infer_verb
+from mixedflow.cli import operate, setup, steps
 from mixedflow.cli import run as run_verb
 from mixedflow.cli import scan as scan_verb
-from mixedflow.cli import setup, steps
 from mixedflow.cli import sweep as sweep_verbs
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ def _common(
 app.command("run", context_settings={"allow_extra_args": True})(run_verb.run)
 app.command("init")(setup.init)
 app.command("check")(setup.check)
+app.command("doctor")(operate.doctor)
 app.command("show")(setup.show)
 app.command("prepare")(steps.prepare)
 app.command("condense")(steps.condense)

@@ -135,18 +135,18 @@ class WorkflowPlan:
             return given
         dask = self.config.dask
         processes = dask.kind in ("processes", "local", "srun")
-        return pass_mb(self._rows_mb(dataset), threads, processes=processes)
+        return pass_mb(self.rows_mb(dataset), threads, processes=processes)
 
     def sums_mb(self, dataset: str | None = None) -> int:
         """Return the memory that a step on the sums of a data set, or of all, may use, in MB."""
         if (given := self._given_mb()) is not None:
             return given
         datasets = self.config.data if dataset is None else [dataset]
-        return max(sums_mb(self._rows_mb(name)) for name in datasets)
+        return max(sums_mb(self.rows_mb(name)) for name in datasets)
 
     def minutes(self, dataset: str, threads: int = 1) -> int:
         """Return the minutes that a step of a data set may take."""
-        return minutes(self._rows_mb(dataset), threads)
+        return minutes(self.rows_mb(dataset), threads)
 
     def _given_mb(self) -> int | None:
         """Return the memory that the configuration gives a job; of workers in jobs, theirs alone."""
@@ -155,7 +155,8 @@ class WorkflowPlan:
             return None
         return max(1, parse_memory(dask.memory) // 10**6)
 
-    def _rows_mb(self, dataset: str) -> float:
+    def rows_mb(self, dataset: str) -> float:
+        """Return the rows of a data set as eight-byte numbers, in MB, from the size of its files."""
         return rows_mb(self.data_files(dataset))
 
     def dask_options(

@@ -266,6 +266,23 @@ COMMANDS = [
         ),
     ),
     command(
+        "doctor: a profile that is not there",
+        "doctor",
+        "--profile",
+        "slrum",
+        error=ConfigError,
+        until="; name a folder",
+        says=("'slrum'", "did you mean 'slurm'?"),
+    ),
+    command(
+        "doctor: no folder",
+        "doctor",
+        "--directory",
+        "nowhere",
+        error=ConfigError,
+        says=("'nowhere'",),
+    ),
+    command(
         "fit: sharded, groups in two partitions",
         "fit",
         "rows",

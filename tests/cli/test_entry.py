@@ -18,6 +18,7 @@ VERBS = [
     "run",
     "init",
     "check",
+    "doctor",
     "show",
     "prepare",
     "condense",
