@@ -18,6 +18,7 @@ from uuid import uuid4
 from mixedflow.errors import MixedflowError
 from mixedflow.parallel.mapping import OnDone
 from mixedflow.parallel.runner import Runner, WorkerError
+from mixedflow.parallel.sent import Sent
 from mixedflow.parallel.tree import Addition, aligned, batches, fold
 
 T = TypeVar("T")
@@ -37,11 +38,12 @@ class _Job(Generic[T]):
     adding: Addition[T] | None
 
 
-def _hold(job: _Job[T]) -> _Job[T]:
+def _hold(job: Sent[_Job[T]]) -> Sent[_Job[T]]:
     return job
 
 
-def _run_batch(job: _Job[T], start: int, stop: int, *begun: Any) -> Any:
+def _run_batch(sent: Sent[_Job[T]], start: int, stop: int, *begun: Any) -> Any:
+    job = sent.opened()
     begun = aligned(begun)
     items = (job.fn(index, *begun) if index == 0 else job.fn(index) for index in range(start, stop))
     if job.adding is None:
@@ -51,7 +53,8 @@ def _run_batch(job: _Job[T], start: int, stop: int, *begun: Any) -> Any:
     return job.adding.finish(fold(items, job.adding.absorb, job.adding.radix))
 
 
-def _add(job: _Job[T], *parts: T) -> T:
+def _add(sent: Sent[_Job[T]], *parts: T) -> T:
+    job = sent.opened()
     if job.adding is None:
         raise TypeError("this job only maps")
     return job.adding.finish(reduce(job.adding.absorb, map(aligned, parts)))
@@ -127,7 +130,7 @@ def _submit_batches(
     name = f"mixedflow-{uuid4().hex[:12]}"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sending large graph")
-        held = runner.client.submit(_hold, job, key=f"{name}-job")
+        held = runner.client.submit(_hold, Sent(job), key=f"{name}-job")
     submit = runner.client.submit
     leaves = [
         submit(_run_batch, held, a, b, *(begun if a == 0 else ()), key=f"{name}-leaf-{a}")

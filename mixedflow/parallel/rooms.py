@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from mixedflow.parallel.mapping import map_each, map_reduce
 from mixedflow.parallel.runner import Runner, WorkerError
+from mixedflow.parallel.sent import Sent
 from mixedflow.parallel.tree import aligned, fold, tree_plan
 
 T = TypeVar("T")
@@ -83,7 +84,7 @@ class OnWorkers:
         name, submit = _key("made"), self.client.submit
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sending large graph")
-            held = submit(_held, fn, key=f"{name}-fn")
+            held = submit(_held, Sent(fn), key=f"{name}-fn")
         return [submit(_called, held, i, key=f"{name}-{i}") for i in range(n)]
 
     def turned(self, fn: Callable[[Any], Any], handles: list[Any]) -> list[Any]:
@@ -115,7 +116,7 @@ class OnWorkers:
             leaves.clear()
             for left, right, at in tree_plan(len(nodes)):
                 pair = nodes.pop(left), nodes.pop(right)
-                nodes[at] = self.client.submit(_combined, combine, *pair, key=_key("sum"))
+                nodes[at] = self.client.submit(_combined, Sent(combine), *pair, key=_key("sum"))
             (root,) = nodes.values()
             total: T = aligned(root.result())
             return total
@@ -130,25 +131,25 @@ class OnWorkers:
             )
         name, submit = _key("shard"), self.client.submit
         return [
-            submit(_applied, fn, thing, *([i] if numbered else []), key=f"{name}-{i}")
+            submit(_applied, Sent(fn), thing, *([i] if numbered else []), key=f"{name}-{i}")
             for i, thing in enumerate(things)
         ]
 
 
-def _held(fn: Callable[[int], T]) -> Callable[[int], T]:
+def _held(fn: Sent[Callable[[int], T]]) -> Sent[Callable[[int], T]]:
     return fn
 
 
-def _called(fn: Callable[[int], T], index: int) -> T:
-    return fn(index)
+def _called(fn: Sent[Callable[[int], T]], index: int) -> T:
+    return fn.opened()(index)
 
 
-def _applied(fn: Callable[..., T], thing: Any, *number: int) -> T:
-    return fn(aligned(thing), *number)
+def _applied(fn: Sent[Callable[..., T]], thing: Any, *number: int) -> T:
+    return fn.opened()(aligned(thing), *number)
 
 
-def _combined(combine: Callable[[T, T], T], left: T, right: T) -> T:
-    return combine(aligned(left), aligned(right))
+def _combined(combine: Sent[Callable[[T, T], T]], left: T, right: T) -> T:
+    return combine.opened()(aligned(left), aligned(right))
 
 
 def _key(what: str) -> str:
