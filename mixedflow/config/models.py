@@ -89,7 +89,7 @@ class DataConfig(Section):
     partition_rows: int | None = Field(
         default=None,
         ge=1,
-        description="Rows of one partition; chosen from the memory at hand when left out.",
+        description="Rows of one partition; about 128 MB of numbers when left out, whatever memory there is.",
     )
     units: dict[str, str] = Field(
         default_factory=dict, description="Column to unit, written on the axes of the report."

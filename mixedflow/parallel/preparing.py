@@ -8,12 +8,12 @@ Stands before "Rows become columns" in ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from mixedflow.data.atomic import atomic_folder
@@ -34,7 +34,11 @@ from mixedflow.parallel.parts import (
 from mixedflow.parallel.regroup import regroup
 from mixedflow.parallel.runner import SYNCHRONOUS, Runner
 
+LOG = logging.getLogger(__name__)
+
 OWN_FILES = ("manifest.json", "part-*.parquet")
+LEAST_ROWS = 4096
+
 COPIES_IN_MEMORY = 8
 """A part is read, decoded, concatenated, sorted and encoded: copies that are there at once."""
 
@@ -64,8 +68,9 @@ def prepare(  # noqa: PLR0913, what a data set's configuration says
     order : column that sorts rows within the group; rows that tie keep the source's order
     drop_missing_in : rows that lack a value in one of these are dropped, and counted by column
     missing : "drop", or "error" to refuse such rows
-    partition_rows : rows a part; None for about 128 MB, less under a small memory limit
-    memory_limit : bytes for all workers together; the runner's when None
+    partition_rows : rows a part; None for about 128 MB, less only where one worker could not hold it
+    memory_limit : bytes for all workers together, of whom no more work than it holds parts for; the
+        runner's when None
     runner : where tasks run; on other machines they must see ``out`` under the same path
     on_done : called with the number of tasks done and their total
 
@@ -79,7 +84,11 @@ def prepare(  # noqa: PLR0913, what a data set's configuration says
     limit = memory_limit or runner.memory_limit
     kept = _kept_columns(source, columns, group, order, drop_missing_in)
     rows = RowFilter(tuple(dict.fromkeys((*drop_missing_in, *([group] if group else [])))), missing)
-    part_rows = partition_rows or _part_rows(len(kept), limit, runner.workers)
+    if runner.kind == "threads":
+        workers = fitting_workers(source, runner.workers, limit, partition_rows)
+        runner = replace(runner, workers=workers)
+    share = None if limit is None else limit // runner.workers
+    part_rows = partition_rows or _part_rows(len(kept), source.n_rows, share)
     layout = Layout(source, kept, part_rows, rows, group, order)
     levels = source.declared_levels(kept)
     with atomic_folder(out, OWN_FILES) as folder:
@@ -110,13 +119,48 @@ def _kept_columns(
     return names
 
 
-def _part_rows(n_columns: int, limit: int | None, workers: int) -> int:
-    """Return rows a part: so few that a worker's share of the memory holds its copies."""
-    rows = default_partition_rows(n_columns)
+def fitting_workers(source: Source, workers: int, limit: int | None, rows: int | None) -> int:
+    """Return how many workers a limit of memory leaves, one at least.
+
+    Parameters
+    ----------
+    source : what is to be prepared, with all columns
+    workers : that there may be
+    limit : bytes for all of them together
+    rows : rows a part, where they were chosen
+    """
     if limit is None:
+        return workers
+    n_columns = sum(kind != "other" for kind in source.columns().values())
+    held = _held(min(rows or default_partition_rows(n_columns), source.n_rows), n_columns)
+    return max(1, min(workers, limit // max(held, 1)))
+
+
+def _held(rows: int, n_columns: int) -> int:
+    """Return the bytes that a worker holds of a part."""
+    return COPIES_IN_MEMORY * 8 * n_columns * rows
+
+
+def _part_rows(n_columns: int, n_rows: int, share: int | None) -> int:
+    """Return rows a part: of the columns alone, unless a worker's memory cannot hold its copies.
+
+    Parts decide on the last bits of sums. So that little differences of memory change nothing, short
+    memory takes halves, quarters and so on, and it is said.
+    """
+    rows = default_partition_rows(n_columns)
+    if share is None:
         return rows
-    share = limit // (workers * COPIES_IN_MEMORY * 8 * n_columns)
-    return int(np.clip(share, 4096, rows))
+    short = rows
+    while short > LEAST_ROWS and _held(min(short, n_rows), n_columns) > share:
+        short = max(short // 2, LEAST_ROWS)
+    if short < rows:
+        LOG.warning(
+            "a worker's %d MB are too little for partitions of %s rows: there are %s in each; memory of "
+            "%d MB a worker, or partition_rows, keeps the last bits the same everywhere",
+            share // 10**6, f"{min(rows, n_rows):,}", f"{short:,}",
+            -(-_held(min(rows, n_rows), n_columns) // 10**6),
+        )  # fmt: skip
+    return short
 
 
 def _in_order(

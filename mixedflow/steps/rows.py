@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixedflow.config import DaskConfig, DataConfig
+from mixedflow.config.dask import parse_memory
 from mixedflow.crossproducts import condensed
 from mixedflow.crossproducts.folder import OWN_FILES, write_design
-from mixedflow.data import PreparedData, check_folder
+from mixedflow.data import PreparedData, Source, check_folder
 from mixedflow.design import ModelSpec, check_columns, make_spec
 from mixedflow.design.spec import require_random_term
 from mixedflow.errors import OutputError
-from mixedflow.parallel import condense, prepare
+from mixedflow.parallel import condense, fitting_workers, prepare
 from mixedflow.steps.opening import OnDone, runner_of, source_of
 
 PIECES = "pieces"
@@ -57,7 +58,7 @@ def prepare_step(
             f"'{out}' cannot be written: '{data.path}', which is to be read, is there"
         )
     source = source_of(data)
-    with runner_of(dask) as runner:
+    with runner_of(_fitting(dask, source, data.partition_rows)) as runner:
         manifest = prepare(
             source,
             out,
@@ -69,6 +70,14 @@ def prepare_step(
             on_done=on_done,
         )
     return Prepared(manifest.rows_kept, manifest.rows_in, len(manifest.parts))
+
+
+def _fitting(dask: DaskConfig, source: Source, rows: int | None) -> DaskConfig:
+    """Return the workers of this machine that the memory holds parts for: it never makes parts smaller."""
+    if dask.memory is None or dask.kind not in ("processes", "local"):
+        return dask
+    workers = fitting_workers(source, dask.workers or 1, parse_memory(dask.memory), rows)
+    return dask.model_copy(update={"workers": workers})
 
 
 def spec_of(

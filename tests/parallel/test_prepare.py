@@ -14,10 +14,14 @@ import pyarrow as pa
 import pytest
 
 from mixedflow.data import PreparedData, Source, open_source
+from mixedflow.data.source import default_partition_rows
 from mixedflow.errors import DataError, MissingValuesError, OutputError, StoredFileError
-from mixedflow.parallel import SYNCHRONOUS, Runner, open_runner, prepare
+from mixedflow.parallel import SYNCHRONOUS, Runner, fitting_workers, open_runner, prepare
+from mixedflow.parallel.preparing import COPIES_IN_MEMORY
 
 N = 20_000
+KEPT = 4
+"""Columns of the frame that a model can use."""
 
 
 def everything(source: Source, *names: str) -> pd.DataFrame:
@@ -246,3 +250,30 @@ def test_data_several_times_the_memory_pass(tmp_path: Path) -> None:
     done = subprocess.run(call, capture_output=True, text=True, check=True, env=env)
     assert int(done.stdout) < limit
     assert open_source(tmp_path / "out").n_rows == 50 * n
+
+
+@pytest.mark.parametrize("memory", [10**6, 10**7, None])
+def test_memory_takes_workers_and_not_rows(
+    tmp_path: Path, source: Source, memory: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A part is what the columns say, unless a single worker could not hold it: that is said."""
+    rows = default_partition_rows(KEPT)
+    one = COPIES_IN_MEMORY * 8 * KEPT * min(rows, source.n_rows)
+    limit = None if memory is None else memory * one // 10**7
+    with open_runner("threads", workers=3, memory_limit=limit) as runner:
+        made = prepare(source, tmp_path / "o", runner=runner)
+    if memory == 10**6:
+        assert len(made.parts) > 1
+        assert "partition_rows" in caplog.text
+    else:
+        assert len(made.parts) == -(-source.n_rows // rows)
+        assert not caplog.text
+
+
+@pytest.mark.parametrize(("parts", "workers"), [(0.5, 1), (1, 1), (2.5, 2), (9, 4), (None, 4)])
+def test_as_many_workers_as_memory_holds_parts_for(
+    source: Source, parts: float | None, workers: int
+) -> None:
+    one = COPIES_IN_MEMORY * 8 * KEPT * source.n_rows
+    limit = None if parts is None else int(parts * one)
+    assert fitting_workers(source, 4, limit, None) == workers
