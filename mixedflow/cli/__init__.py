@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixedflow.claims import SupersededError, claimed, outlast
+from mixedflow.cli.console import show_log
 from mixedflow.errors import MixedflowError
 
 INTERRUPTED = 130
@@ -23,6 +24,7 @@ WRONG_USE = 2
 
 def main() -> None:
     """Run the command that the process was started with, then exit."""
+    show_log()
     sys.exit(invoke(sys.argv[1:]))
 
 

@@ -5,6 +5,7 @@ Stands outside the equations of ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,21 @@ def write(text: str) -> None:
 def note(text: str) -> None:
     """Print a line about the work itself, to standard error."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+class _Notes(logging.Handler):
+    """Prints what the package logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(record.getMessage())
+
+
+def show_log() -> None:
+    """Let the package's log be seen, from what it does on."""
+    log = logging.getLogger("mixedflow")
+    if not any(isinstance(handler, _Notes) for handler in log.handlers):
+        log.addHandler(_Notes())
+        log.setLevel(logging.INFO)
 
 
 @contextmanager

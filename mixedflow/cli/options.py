@@ -56,6 +56,9 @@ AddressOption = Annotated[str | None, typer.Option("--address", help="A Dask sch
 SchedulerOption = Annotated[
     str | None, typer.Option("--scheduler-file", help="A Dask scheduler's file.")
 ]
+PatienceOption = Annotated[
+    float | None, typer.Option("--patience", help="Seconds to wait for a scheduler's first worker.")
+]
 TlsOption = Annotated[
     str | None, typer.Option("--tls", help="Certificates: '{ca: FILE, cert: FILE, key: FILE}'.")
 ]

@@ -77,6 +77,7 @@ def plan(  # noqa: PLR0913 - one argument an option
     memory: opt.MemoryOption = None,
     address: opt.AddressOption = None,
     scheduler_file: opt.SchedulerOption = None,
+    patience: opt.PatienceOption = None,
 ) -> None:
     """Write which traits are left to fit, in jobs; traits that the folder holds are not."""
     wanted = opt.data_config(
@@ -106,6 +107,7 @@ def plan(  # noqa: PLR0913 - one argument an option
         memory=memory,
         address=address,
         scheduler_file=scheduler_file,
+        patience=patience,
     )
     opt.hold_threads(threads)
     from mixedflow.steps.sweep import plan_step
@@ -129,6 +131,7 @@ def run(  # noqa: PLR0913 - one argument an option
     memory: opt.MemoryOption = None,
     address: opt.AddressOption = None,
     scheduler_file: opt.SchedulerOption = None,
+    patience: opt.PatienceOption = None,
 ) -> None:
     """Fit the traits of one job that are not stored; one that fails is a row with its reason."""
     place = opt.dask_config(
@@ -138,6 +141,7 @@ def run(  # noqa: PLR0913 - one argument an option
         memory=memory,
         address=address,
         scheduler_file=scheduler_file,
+        patience=patience,
     )
     opt.hold_threads(threads)
     from mixedflow.steps.sweep import run_step
@@ -157,6 +161,7 @@ def gather(  # noqa: PLR0913 - one argument an option
     memory: opt.MemoryOption = None,
     address: opt.AddressOption = None,
     scheduler_file: opt.SchedulerOption = None,
+    patience: opt.PatienceOption = None,
 ) -> None:
     """Write the table of a sweep; traits that no job has stored are fitted first."""
     place = opt.dask_config(
@@ -166,6 +171,7 @@ def gather(  # noqa: PLR0913 - one argument an option
         memory=memory,
         address=address,
         scheduler_file=scheduler_file,
+        patience=patience,
     )
     opt.hold_threads(threads)
     from mixedflow.steps.sweep import gather_step

@@ -108,6 +108,13 @@ class DaskConfig(Section):
     scheduler_file: str | None = Field(
         default=None, description="Scheduler file, for `kind: address`, instead of `address`."
     )
+    patience: float | None = Field(
+        default=None,
+        gt=0,
+        description=(
+            "Seconds in which the scheduler must have a worker, for `kind: address`; 60 when left out."
+        ),
+    )
     tls: TlsConfig | None = Field(
         default=None,
         description=(
@@ -145,6 +152,7 @@ class DaskConfig(Section):
 _ONLY_FOR: dict[str, tuple[DaskKind, ...]] = {
     "address": ("address",),
     "scheduler_file": ("address",),
+    "patience": ("address",),
     "tls": ("address", "srun", "jobqueue"),
     "interface": ("srun", "jobqueue"),
     "jobqueue": ("jobqueue",),

@@ -192,7 +192,7 @@ class WorkflowPlan:
             first = min(mem_mb, self.pass_mb(prepares, threads))
             options.append(f"--partition-memory={self._memory(first, nodes)}")
         options += as_options({"address": dask.address, "scheduler-file": dask.scheduler_file})
-        options += as_options({"interface": dask.interface})
+        options += as_options({"patience": dask.patience, "interface": dask.interface})
         sections = {"tls": dask.tls, "jobqueue": dask.jobqueue}
         options += [
             f"--{name}={in_a_line(keys_given(given))}" for name, given in sections.items() if given

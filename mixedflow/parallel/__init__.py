@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mixedflow.parallel.able import require_shared_folder
     from mixedflow.parallel.condensing import condense, learn_schema, summarize
     from mixedflow.parallel.mapping import map_each, map_reduce
-    from mixedflow.parallel.preparing import prepare
+    from mixedflow.parallel.preparing import fitting_workers, prepare
     from mixedflow.parallel.runner import (
+        PATIENCE,
         SYNCHRONOUS,
         JobQueue,
         Runner,
@@ -31,9 +33,12 @@ _HOME = {
     "condense": "condensing",
     "learn_schema": "condensing",
     "summarize": "condensing",
+    "fitting_workers": "preparing",
     "prepare": "preparing",
     "map_each": "mapping",
     "map_reduce": "mapping",
+    "require_shared_folder": "able",
+    "PATIENCE": "runner",
     "JobQueue": "runner",
     "Runner": "runner",
     "SYNCHRONOUS": "runner",
@@ -50,12 +55,14 @@ _HOME = {
 
 __all__ = [
     "JobQueue",
+    "PATIENCE",
     "Runner",
     "SYNCHRONOUS",
     "Tls",
     "WorkerError",
     "aligned",
     "condense",
+    "fitting_workers",
     "learn_schema",
     "limited_threads",
     "map_each",
@@ -63,6 +70,7 @@ __all__ = [
     "open_runner",
     "own_runner",
     "prepare",
+    "require_shared_folder",
     "set_thread_environment",
     "summarize",
     "thread_environment",

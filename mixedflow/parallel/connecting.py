@@ -6,14 +6,18 @@ they were given, never the machine's; nothing listens beyond the loopback withou
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from mixedflow.parallel.runner import Runner, WorkerError
+from mixedflow.parallel.able import await_worker, require_same_version
+from mixedflow.parallel.runner import ELSEWHERE, Runner, WorkerError
 from mixedflow.parallel.threads import held_environment, thread_environment
 from mixedflow.parallel.tls import Tls, security_of
+
+LOG = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 CONNECT_TIMEOUT = "20s"
@@ -68,9 +72,21 @@ def connected(runner: Runner) -> Iterator[Runner]:
             client = stack.enter_context(jobqueue_client(runner))
         elif runner.kind == "address":
             client = stack.enter_context(_scheduler(runner))
+            await_worker(client, str(runner.address), runner.patience)
         else:
             client = stack.enter_context(client_of(stack.enter_context(_local_workers(runner))))
+        if runner.kind in ELSEWHERE:
+            require_same_version(client)
+        _tell(client, runner)
         yield replace(runner, client=client)
+
+
+def _tell(client: Any, runner: Runner) -> None:
+    """Log the workers that are there."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    threads = sum(worker["nthreads"] for worker in workers)
+    more = f", {runner.workers} at most" if runner.kind == "jobqueue" else ""
+    LOG.info("Dask workers (%s): %d with %d threads%s", runner.kind, len(workers), threads, more)
 
 
 def client_of(cluster: Any) -> Any:

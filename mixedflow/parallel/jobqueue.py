@@ -7,6 +7,7 @@ this process. Workers end before their time does, and hand over what they hold.
 from __future__ import annotations
 
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,9 @@ CLASSES: dict[JobSystem, str] = {
 
 LIFETIME = 0.9
 """Share of the wall time after which a worker hands over and ends."""
+
+LOOK_SECONDS = 5
+"""Time between looks at the queue while the first worker is waited for."""
 
 STAGGER = 0.05
 """Share of the wall time by which the ends of workers differ."""
@@ -73,6 +77,8 @@ def jobqueue_client(runner: Runner) -> Iterator[Any]:
         stack.callback(_give_up_refused, cluster)
         client = stack.enter_context(client_of(cluster))
         _begin(cluster, runner)
+        _await_worker(client, cluster, runner, folder)
+        cluster.adapt(minimum=runner.jobs.minimum, maximum=runner.workers)
         yield client
 
 
@@ -122,7 +128,7 @@ def walltime(system: JobSystem, minutes: int) -> str:
 
 
 def _begin(cluster: Any, runner: Runner) -> None:
-    """Submit the workers that stay, one at least, and let the others follow the work."""
+    """Submit the workers that stay, one at least; the others follow the work."""
     try:
         while len(cluster.worker_spec) < max(1, runner.jobs.minimum):
             cluster.worker_spec.update(cluster.new_worker_spec())
@@ -131,7 +137,40 @@ def _begin(cluster: Any, runner: Runner) -> None:
         raise WorkerError(
             f"{runner.jobs.system} takes no job for a worker: {_said(error)}"
         ) from error
-    cluster.adapt(minimum=runner.jobs.minimum, maximum=runner.workers)
+
+
+def _await_worker(client: Any, cluster: Any, runner: Runner, folder: Path) -> None:
+    """Wait for the first worker as long as the queue takes, unless all jobs ended without one."""
+    while True:
+        try:
+            client.wait_for_workers(1, timeout=LOOK_SECONDS)
+        except TimeoutError:
+            if runner.jobs.system == "slurm" and not _in_queue(cluster):
+                raise WorkerError(
+                    f"the jobs of the workers ended before a worker came: {_last_words(folder)}"
+                ) from None
+        else:
+            return
+
+
+def _in_queue(cluster: Any) -> bool:
+    """Say whether Slurm still has a job of a worker, or does not answer."""
+    numbers = ",".join(job.job_id for job in cluster.workers.values() if job.job_id)
+    command = ["squeue", "--noheader", "--format=%i", f"--jobs={numbers}"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return bool(asked.stdout.strip()) or (
+        bool(asked.returncode) and "Invalid job id" not in asked.stderr
+    )
+
+
+def _last_words(folder: Path) -> str:
+    """Return the last line in the logs of the jobs."""
+    logs = sorted(folder.glob("mixedflow-worker-*"), key=lambda path: path.stat().st_mtime)
+    for path in reversed(logs):
+        said = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if said:
+            return said[-1].strip()
+    return "they wrote nothing that is seen here; is the working directory on all nodes?"
 
 
 def _give_up_refused(cluster: Any) -> None:

@@ -26,6 +26,9 @@ ELSEWHERE: tuple[RunnerKind, ...] = ("address", "srun", "jobqueue")
 
 JobSystem = Literal["slurm", "pbs", "sge", "lsf", "htcondor"]
 
+PATIENCE = 60.0
+"""Seconds in which a scheduler that runs already has a worker, unless more are given."""
+
 
 class WorkerError(MixedflowError):
     """Workers cannot be started or reached, or died while they computed."""
@@ -69,6 +72,7 @@ class Runner:
     tls : certificates; "srun" and "jobqueue" make their own without them
     interface : network interface for "srun" and "jobqueue"; that of the outward address without it
     jobs : how workers are asked for, for "jobqueue"
+    patience : seconds to wait for the first worker of a scheduler, for "address"
     client : the connection, while the runner is open and needs one
     """
 
@@ -80,6 +84,7 @@ class Runner:
     tls: Tls | None = None
     interface: str | None = None
     jobs: JobQueue = field(default_factory=JobQueue)
+    patience: float = PATIENCE
     client: Any = None
 
 
@@ -97,6 +102,7 @@ def open_runner(  # noqa: PLR0913 - everything that workers can be told
     tls: Tls | None = None,
     interface: str | None = None,
     jobs: JobQueue | None = None,
+    patience: float = PATIENCE,
 ) -> Iterator[Runner]:
     """Start or reach the workers, give a :class:`Runner`, and close everything cleanly.
 
@@ -110,6 +116,7 @@ def open_runner(  # noqa: PLR0913 - everything that workers can be told
     tls : certificates, for the kind "address"; "srun" and "jobqueue" make their own without them
     interface : network interface, for the kinds "srun" and "jobqueue"
     jobs : how workers are asked for, for the kind "jobqueue"
+    patience : seconds to wait for the first worker of a scheduler, for the kind "address"
 
     Raises
     ------
@@ -119,7 +126,7 @@ def open_runner(  # noqa: PLR0913 - everything that workers can be told
     UnsupportedError
         when a package for the kind is not installed
     WorkerError
-        when workers do not start or the scheduler does not answer
+        when workers do not start, have another version of mixedflow, or the scheduler does not answer
     """
     known: Any = _checked_kind(kind)
     runner = Runner(
@@ -131,6 +138,7 @@ def open_runner(  # noqa: PLR0913 - everything that workers can be told
         tls,
         interface,
         jobs or JobQueue(),
+        patience,
     )
     _check(runner)
     if runner.kind in {"synchronous", "threads"}:

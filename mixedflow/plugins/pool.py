@@ -5,7 +5,6 @@ Stands outside the equations of ``docs/algorithm.md``. Dask is imported when a c
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import select
@@ -13,15 +12,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mixedflow
 from mixedflow.data.atomic import atomic_write_text
 from mixedflow.errors import MixedflowError
+from mixedflow.parallel import able
+from mixedflow.parallel.able import and_more
 from mixedflow.plugins.ledger import Capacity
 from mixedflow.plugins.settings import ExecutorSettings
 from mixedflow.plugins.task import Order, run_command
@@ -244,33 +244,11 @@ def require_able(pool: Pool, witness: Path, seconds: float) -> None:
     found = complaints(pool, witness, seconds)
     if found:
         worker, why = min(found.items())
-        more = f" (and so for {len(found) - 1} more)" if len(found) > 1 else ""
-        raise PoolError(f"the Dask worker {worker} cannot run jobs: {why}{more}")
+        raise PoolError(f"the Dask worker {worker} cannot run jobs: {why}{and_more(found)}")
 
 
 def complaints(
     pool: Pool, witness: Path, seconds: float, workers: Iterable[str] | None = None
 ) -> dict[str, str]:
     """Ask workers to look for a file that was written here; return why some cannot run jobs."""
-    look: Callable[..., Any] = version_if_seen
-    chosen = None if workers is None else sorted(workers)
-    answers = pool.client.run(look, str(witness), seconds, workers=chosen, on_error="return")
-    found = {}
-    for worker, answer in answers.items():
-        if isinstance(answer, BaseException):
-            found[worker] = f"it has no mixedflow that answers ({answer!r})"
-        elif not answer:
-            found[worker] = f"it does not see '{witness}', and jobs need a shared file system"
-        elif answer != mixedflow.__version__:
-            found[worker] = f"it has mixedflow {answer}, and {mixedflow.__version__} is here"
-    return found
-
-
-async def version_if_seen(path: str, seconds: float) -> str:
-    """Return the version of mixedflow if a file shows up within some seconds; runs on workers."""
-    deadline = time.monotonic() + seconds
-    while not Path(path).exists():
-        if time.monotonic() > deadline:
-            return ""
-        await asyncio.sleep(0.1)
-    return mixedflow.__version__
+    return able.complaints(pool.client, witness, seconds, workers)

@@ -15,7 +15,7 @@ from mixedflow.config import DaskConfig, DataConfig
 from mixedflow.config.dask import parse_memory
 from mixedflow.data import Source, open_source
 from mixedflow.errors import ConfigError
-from mixedflow.parallel import JobQueue, Runner, Tls, open_runner
+from mixedflow.parallel import PATIENCE, JobQueue, Runner, Tls, open_runner, require_shared_folder
 
 OnDone = Callable[[int, int], None]
 
@@ -40,7 +40,7 @@ class Outlook:
 
 @contextmanager
 def runner_of(dask: DaskConfig) -> Iterator[Runner]:
-    """Open the workers that a configuration asks for."""
+    """Open the workers that a configuration asks for, which see the files of this folder."""
     address = dask.address
     if dask.scheduler_file is not None:
         address = _scheduler_address(Path(dask.scheduler_file))
@@ -54,7 +54,9 @@ def runner_of(dask: DaskConfig) -> Iterator[Runner]:
         tls=None if dask.tls is None else Tls(**dask.tls.model_dump()),
         interface=dask.interface,
         jobs=None if dask.jobqueue is None else JobQueue(**dask.jobqueue.model_dump()),
+        patience=PATIENCE if dask.patience is None else dask.patience,
     ) as runner:
+        require_shared_folder(runner, Path.cwd())
         yield runner
 
 

@@ -58,7 +58,7 @@ def prepare_step(
             f"'{out}' cannot be written: '{data.path}', which is to be read, is there"
         )
     source = source_of(data)
-    with runner_of(_fitting(dask, source, data.partition_rows)) as runner:
+    with runner_of(_fitting(dask, source, data.partition_rows, memory)) as runner:
         manifest = prepare(
             source,
             out,
@@ -72,11 +72,14 @@ def prepare_step(
     return Prepared(manifest.rows_kept, manifest.rows_in, len(manifest.parts))
 
 
-def _fitting(dask: DaskConfig, source: Source, rows: int | None) -> DaskConfig:
+def _fitting(
+    dask: DaskConfig, source: Source, rows: int | None, memory: int | None
+) -> DaskConfig:
     """Return the workers of this machine that the memory holds parts for: it never makes parts smaller."""
     if dask.memory is None or dask.kind not in ("processes", "local"):
         return dask
-    workers = fitting_workers(source, dask.workers or 1, parse_memory(dask.memory), rows)
+    limit = memory or parse_memory(dask.memory)
+    workers = fitting_workers(source, dask.workers or 1, limit, rows)
     return dask.model_copy(update={"workers": workers})
 
 

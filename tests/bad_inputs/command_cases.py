@@ -194,6 +194,17 @@ COMMANDS = [
         says=("'tls://x:1'", "certificates are needed"),
     ),
     command(
+        "patience for threads",
+        "prepare",
+        "data.csv",
+        "--out",
+        "out",
+        "--patience",
+        "5",
+        error=ConfigError,
+        says=("'patience'", "'address' only"),
+    ),
+    command(
         "interface for threads",
         "prepare",
         "data.csv",
