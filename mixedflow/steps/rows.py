@@ -72,9 +72,7 @@ def prepare_step(
     return Prepared(manifest.rows_kept, manifest.rows_in, len(manifest.parts))
 
 
-def _fitting(
-    dask: DaskConfig, source: Source, rows: int | None, memory: int | None
-) -> DaskConfig:
+def _fitting(dask: DaskConfig, source: Source, rows: int | None, memory: int | None) -> DaskConfig:
     """Return the workers of this machine that the memory holds parts for: it never makes parts smaller."""
     if dask.memory is None or dask.kind not in ("processes", "local"):
         return dask
