@@ -32,3 +32,11 @@ include: "workflow/rules/diagnose.smk"
 include: "workflow/rules/sweep.smk"
 include: "workflow/rules/scan.smk"
 include: "workflow/rules/report.smk"
+
+
+onsuccess:
+    gather_log()
+
+
+onerror:
+    gather_log()

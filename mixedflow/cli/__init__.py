@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from mixedflow import recording
 from mixedflow.claims import SupersededError, claimed, outlast
 from mixedflow.cli.console import show_log
 from mixedflow.errors import MixedflowError
@@ -29,6 +30,15 @@ def main() -> None:
 
 
 def invoke(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; its end is recorded where that was asked for."""
+    code = _answer(arguments)
+    unwritten = recording.end(code)
+    if unwritten is not None:
+        print(f"warning: the run log was not written: {unwritten}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _answer(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; nothing is raised but with ``--debug``."""
     import typer
 
@@ -106,5 +116,6 @@ def _one_line(text: str) -> str:
 
 
 def _say(message: str, code: int, kind: str = "error") -> int:
+    recording.note_reason(message)
     print(f"{kind}: {message}", file=sys.stderr, flush=True)  # noqa: T201
     return code

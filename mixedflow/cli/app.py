@@ -5,12 +5,14 @@ Stands outside the equations of ``docs/algorithm.md``.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mixedflow import __version__
+from mixedflow import __version__, recording
 from mixedflow.cli import infer as infer_verb
+from mixedflow.cli import log as log_verb
 from mixedflow.cli import operate, setup, steps
 from mixedflow.cli import run as run_verb
 from mixedflow.cli import scan as scan_verb
@@ -31,6 +33,11 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _begin_to_record(log: Path | None) -> None:
+    if log is not None:
+        recording.begin(log)
+
+
 @app.callback()
 def _common(
     version: Annotated[
@@ -40,6 +47,15 @@ def _common(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of a failure.")
     ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            metavar="LOG",
+            callback=_begin_to_record,
+            help="Record the work beside the log of its job: logs/STEP/NAME.log.",
+        ),
+    ] = None,
 ) -> None:
     """Mixed models from a laptop to a cluster: a reproducible Snakemake workflow on Dask.
 
@@ -60,3 +76,4 @@ app.command("diagnose")(steps.diagnose)
 app.add_typer(sweep_verbs.app, name="sweep")
 app.command("scan")(scan_verb.scan)
 app.command("report")(steps.report)
+app.command("log")(log_verb.log)

@@ -26,6 +26,7 @@ from mixedflow.parallel.threads import thread_environment
 from mixedflow.plugins.ledger import Ledger, Need
 from mixedflow.plugins.settings import ExecutorSettings
 from mixedflow.plugins.task import Order, Outcome, earlier
+from mixedflow.recording import job_variables
 
 if TYPE_CHECKING:
     from mixedflow.plugins.pool import Pool
@@ -160,7 +161,7 @@ class Executor(RemoteExecutor):
             folder=str(Path.cwd()),
             log=str(self._logdir / job.name / f"{key}.log"),
             desk=str(self._desk),
-            environment=thread_environment(int(need.cpu)) | dict(self.envvars()),
+            environment=thread_environment(int(need.cpu)) | job_variables() | dict(self.envvars()),
         )
         order.issue()
         priority = max(-MOST_URGENT, min(MOST_URGENT, _number(getattr(job, "priority", 0))))

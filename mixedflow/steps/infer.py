@@ -19,6 +19,7 @@ from mixedflow.config.inference import (
 from mixedflow.data import check_folder
 from mixedflow.design import check_columns
 from mixedflow.errors import DataError
+from mixedflow.recording import note_read, note_written, phase
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.inferred import (
     OWN_FILES,
@@ -57,7 +58,9 @@ def infer_step(
     on_done : told how many tables of how many are done
     """
     check_folder(out, OWN_FILES)
-    fit = api.load(fitted)
+    note_read(fitted, *(() if data is None else (data.path,)))
+    with phase("load"):
+        fit = api.load(fitted)
     _check_names(fit, settings, where)
     if data is not None:
         fit = _with_rows(fit, data)
@@ -72,6 +75,7 @@ def infer_step(
         versions=fit.versions,
     )
     save_inferred(found, out)
+    note_written(out)
     return found
 
 
@@ -109,7 +113,8 @@ def _answers(
     asked = questions(fit, settings)
     found = []
     for done, question in enumerate(asked, 1):
-        found.append(question.answer())
+        with phase(question.kind):
+            found.append(question.answer())
         if on_done is not None:
             on_done(done, len(asked))
     return tuple(found)

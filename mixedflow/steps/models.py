@@ -25,6 +25,7 @@ from mixedflow.errors import ConfigError, StoredFileError
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.driver import TraceRow
 from mixedflow.parallel import Runner, condense, map_reduce
+from mixedflow.recording import note, note_read, note_written, phase
 from mixedflow.report import (
     ModelSection,
     ReportInput,
@@ -57,13 +58,23 @@ def fit_step(
     if out is not None:
         check_folder(out, OWN_FILES)
     request = _request(model, control, on_done)
+    note_read(data.path)
     if model.sharded:
-        return fit_in_shards(data, model, request, dask or DaskConfig(), out)
+        return _noted(fit_in_shards(data, model, request, dask or DaskConfig(), out), out)
     fit = _fit_from_sums(data, model, request) if is_design(Path(data.path)) else None
     if fit is None:
         fit = _fit_from_rows(data, model, request)
     if out is not None:
-        fit.save(out)
+        with phase("write"):
+            fit.save(out)
+    return _noted(fit, out)
+
+
+def _noted(fit: FitResult, out: Path | None) -> FitResult:
+    """Record what a fit took, and return it."""
+    note(rows=fit.data_summary.get("rows_in", fit.nobs), iterations=fit.n_iter)
+    if out is not None:
+        note_written(out)
     return fit
 
 
@@ -74,7 +85,8 @@ def _fit_from_sums(data: DataConfig, model: ModelConfig, request: FitRequest) ->
     turns out to hold a category, ``(c | g)`` and ``(c || g)`` code it differently: the model then
     gets a pass of its own over the rows that were condensed.
     """
-    stored, origin = read_design(Path(data.path))
+    with phase("read"):
+        stored, origin = read_design(Path(data.path))
     spec = spec_of(model.formula, data, model.weights, model.residual)
     if spec.design_key(stored.schema.kinds) != stored.schema.design_key:
         if not origin["path"]:
@@ -82,15 +94,18 @@ def _fit_from_sums(data: DataConfig, model: ModelConfig, request: FitRequest) ->
         rows = data.model_copy(update={"path": str(origin["path"])})
         return _fit_from_rows(rows, model, request)
     sums = with_structure(stored.sums, spec.parsed_residual)
-    return fit_condensed(spec, stored.schema, sums, request, RowSource(str(origin["source"])))
+    with phase("fit"):
+        return fit_condensed(spec, stored.schema, sums, request, RowSource(str(origin["source"])))
 
 
 def _fit_from_rows(data: DataConfig, model: ModelConfig, request: FitRequest) -> FitResult:
     spec = spec_of(model.formula, data, model.weights, model.residual)
     source = source_of(data)
     check_columns(spec, source.columns(), source.name)
-    schema, sums = condense(spec, source, Runner())
-    return fit_condensed(spec, schema, sums, request, RowSource(source.name, source))
+    with phase("condense"):
+        schema, sums = condense(spec, source, Runner())
+    with phase("fit"):
+        return fit_condensed(spec, schema, sums, request, RowSource(source.name, source))
 
 
 def _request(model: ModelConfig, control: ControlConfig, on_done: OnDone | None) -> FitRequest:
@@ -120,12 +135,16 @@ def diagnose_step(
 ) -> None:
     """Run the second pass over the rows of a stored fit."""
     check_place(out / "residuals.parquet")
-    fit = api.load(fitted)
+    note_read(fitted, data.path)
+    with phase("load"):
+        fit = api.load(fitted)
     refuse_sharded(fit, fitted)
     source = source_of(data)
-    with runner_of(dask) as runner:
+    note(rows=source.n_rows, partitions=source.n_partitions)
+    with runner_of(dask) as runner, phase("diagnose"):
         run = partial(map_reduce, runner=runner, on_done=on_done)
         diagnose(fit, source, Encoder(fit.spec, fit.schema), out, run)
+    note_written(out)
 
 
 def report_step(  # noqa: PLR0913 - what a page shows, and its head

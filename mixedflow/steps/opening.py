@@ -16,6 +16,7 @@ from mixedflow.config.dask import parse_memory
 from mixedflow.data import Source, open_source
 from mixedflow.errors import ConfigError
 from mixedflow.parallel import PATIENCE, JobQueue, Runner, Tls, open_runner, require_shared_folder
+from mixedflow.recording import note
 
 OnDone = Callable[[int, int], None]
 
@@ -57,6 +58,7 @@ def runner_of(dask: DaskConfig) -> Iterator[Runner]:
         patience=PATIENCE if dask.patience is None else dask.patience,
     ) as runner:
         require_shared_folder(runner, Path.cwd())
+        note(threads=dask.threads * (dask.workers or 1))
         yield runner
 
 

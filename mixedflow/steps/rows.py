@@ -18,6 +18,7 @@ from mixedflow.design import ModelSpec, check_columns, make_spec
 from mixedflow.design.spec import require_random_term
 from mixedflow.errors import OutputError
 from mixedflow.parallel import condense, fitting_workers, prepare
+from mixedflow.recording import note, note_read, note_written, phase
 from mixedflow.steps.opening import OnDone, runner_of, source_of
 
 PIECES = "pieces"
@@ -57,8 +58,13 @@ def prepare_step(
         raise OutputError(
             f"'{out}' cannot be written: '{data.path}', which is to be read, is there"
         )
-    source = source_of(data)
-    with runner_of(_fitting(dask, source, data.partition_rows, memory)) as runner:
+    note_read(data.path)
+    with phase("open"):
+        source = source_of(data)
+    with (
+        runner_of(_fitting(dask, source, data.partition_rows, memory)) as runner,
+        phase("prepare"),
+    ):
         manifest = prepare(
             source,
             out,
@@ -69,6 +75,8 @@ def prepare_step(
             runner=runner,
             on_done=on_done,
         )
+    note(rows=manifest.rows_in, partitions=len(manifest.parts))
+    note_written(out)
     return Prepared(manifest.rows_kept, manifest.rows_in, len(manifest.parts))
 
 
@@ -112,15 +120,21 @@ def condense_step(  # noqa: PLR0913 - what the command line can be told
     """Write the cross-products of a design; pieces of partitions that are as before are reused."""
     spec = spec_of(formula, data, weights, residual)
     check_folder(out, DESIGN_FILES)
-    source = source_of(data)
-    check_columns(spec, source.columns(), source.name)
+    note_read(data.path)
+    with phase("open"):
+        source = source_of(data)
+        check_columns(spec, source.columns(), source.name)
+    note(partitions=source.n_partitions)
     try:
-        with runner_of(dask) as runner:
+        with runner_of(dask) as runner, phase("condense"):
             schema, sums = condense(spec, source, runner, path=out / PIECES, on_done=on_done)
     except BaseException:
         _remove_empty(out / PIECES, out)
         raise
     origin = source.manifest.source if isinstance(source, PreparedData) else source.name
     facts = {"source": origin, "path": data.path, "fingerprint": source.fingerprint()}
-    write_design(condensed.Condensed(spec, schema, sums), out, facts)
+    with phase("write"):
+        write_design(condensed.Condensed(spec, schema, sums), out, facts)
+    note(rows=sums.rows_in)
+    note_written(out)
     return Condensed(sums.rows_in, sums.n_obs)

@@ -14,6 +14,7 @@ from mixedflow.data import Source
 from mixedflow.design import check_columns
 from mixedflow.errors import ConfigError, MixedflowError, did_you_mean
 from mixedflow.parallel import limited_threads
+from mixedflow.recording import note_read, note_written, phase
 from mixedflow.report import ScanSection
 from mixedflow.scanning import ScanResult, load_scan, scan
 from mixedflow.steps.opening import OnDone, Outlook, runner_of, source_of
@@ -28,8 +29,9 @@ def scan_step(
     on_done: OnDone | None = None,
 ) -> ScanResult:
     """Test the covariates of a scan and write its folder."""
-    with runner_of(dask) as runner:
-        return scan(
+    note_read(data.path)
+    with runner_of(dask) as runner, phase("scan"):
+        found = scan(
             asked.formula,
             data.path,
             _wanted(asked),
@@ -46,6 +48,8 @@ def scan_step(
             path=out,
             on_done=on_done,
         )
+    note_written(out)
+    return found
 
 
 def check_scans_step(config: Config, directory: Path, *, where: str) -> list[Outlook]:

@@ -17,6 +17,7 @@ from mixedflow.design import check_columns
 from mixedflow.design.shardable import check_shardable
 from mixedflow.errors import UnsupportedError
 from mixedflow.parallel import Runner
+from mixedflow.recording import phase
 from mixedflow.results.build import FitRequest, RowSource
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.sharded import ShardedFit
@@ -47,9 +48,11 @@ def fit_in_shards(
     check_columns(spec, source.columns(), source.name)
     origin = source.manifest.source if isinstance(source, PreparedData) else source.name
     with runner_of(dask) as runner, _place_of_shards(runner, out) as place:
-        fit = fit_sharded(spec, RowSource(origin, source), request, runner, place)
+        with phase("fit"):
+            fit = fit_sharded(spec, RowSource(origin, source), request, runner, place)
         if out is not None:
-            fit.save(out)
+            with phase("write"):
+                fit.save(out)
     return fit
 
 

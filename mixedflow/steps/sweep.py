@@ -14,6 +14,7 @@ from mixedflow.config.sweep_plan import listed_traits
 from mixedflow.data import atomic_write_text
 from mixedflow.errors import StoredFileError
 from mixedflow.parallel import limited_threads
+from mixedflow.recording import note, note_read, phase
 from mixedflow.steps.opening import OnDone, runner_of
 from mixedflow.steps.sweep_jobs import KIND, SweepJobs, made_jobs, traits_of_a_job
 from mixedflow.sweeping import SweepPlan, fit_missing, gather, missing_traits, plan_sweep
@@ -23,13 +24,17 @@ from mixedflow.sweeps.result import JOBS, SweepResult
 
 def plan_step(data: DataConfig, sweep: SweepConfig, folder: Path, dask: DaskConfig) -> SweepJobs:
     """Write to the folder of a sweep which jobs are left of it."""
+    note_read(data.path)
     with limited_threads(1), runner_of(dask) as runner:
-        plan = planned(data, sweep, folder)
-        left = missing_traits(plan, folder, runner=runner)
+        with phase("plan"):
+            plan = planned(data, sweep, folder)
+        with phase("compare"):
+            left = missing_traits(plan, folder, runner=runner)
     keys = tuple(model.key for model in plan.models)
     jobs = made_jobs(left, traits_of_a_job(sweep, plan.models), keys)
     found = SweepJobs(data, sweep, keys, len(plan.names), jobs)
     found.save(folder)
+    note(rows=plan.source.n_rows, partitions=plan.source.n_partitions, traits=len(plan.names))
     return found
 
 
@@ -37,11 +42,13 @@ def run_step(folder: Path, key: str, dask: DaskConfig, on_done: OnDone | None = 
     """Fit the traits of a job, those that are not stored, and return how many they are."""
     jobs = SweepJobs.load(folder)
     job = jobs.job(key)
+    note(traits=len(job.traits))
     with limited_threads(1), runner_of(dask) as runner:
         plan = _as_planned(jobs, folder)
-        fit_missing(plan, folder, runner=runner, on_done=on_done, only=job.traits)
-    note = {"job": key, "traits": len(job.traits)}
-    atomic_write_text(folder / JOBS / f"{key}.json", json.dumps(note) + "\n")
+        with phase("fit"):
+            fit_missing(plan, folder, runner=runner, on_done=on_done, only=job.traits)
+    told = {"job": key, "traits": len(job.traits)}
+    atomic_write_text(folder / JOBS / f"{key}.json", json.dumps(told) + "\n")
     return len(job.traits)
 
 
@@ -50,9 +57,13 @@ def gather_step(folder: Path, dask: DaskConfig, on_done: OnDone | None = None) -
     jobs = SweepJobs.load(folder)
     with limited_threads(1), runner_of(dask) as runner:
         plan = _as_planned(jobs, folder)
-        rows = fit_missing(plan, folder, runner=runner, on_done=on_done)
-        result = gather(plan, rows)
-    result.save(folder)
+        with phase("fit"):
+            rows = fit_missing(plan, folder, runner=runner, on_done=on_done)
+        with phase("gather"):
+            result = gather(plan, rows)
+    with phase("write"):
+        result.save(folder)
+    note(traits=len(plan.names))
     return result
 
 
@@ -84,7 +95,10 @@ def planned(data: DataConfig, sweep: SweepConfig, folder: Path | None) -> SweepP
 
 def _as_planned(jobs: SweepJobs, folder: Path) -> SweepPlan:
     """Return the sweep of a plan, which must be that of the data as they are now."""
-    plan = planned(jobs.data, jobs.sweep, folder)
+    note_read(jobs.data.path)
+    with phase("plan"):
+        plan = planned(jobs.data, jobs.sweep, folder)
+    note(rows=plan.source.n_rows, partitions=plan.source.n_partitions)
     if tuple(model.key for model in plan.models) != jobs.models:
         raise StoredFileError(
             f"'{folder}': the predictors of {plan.source.name}, or mixedflow itself, have changed"

@@ -40,5 +40,5 @@ def test_a_dry_run(name, tmp_path):
     )
     assert run.code == 0, run.text
     place_of_passes = "srun --workers=2" if name == "slurm-multinode" else "threads"
-    assert "mixedflow condense" in run.text
+    assert "mixedflow --record results/logs/condense/" in run.text
     assert f"--dask={place_of_passes} " in run.text

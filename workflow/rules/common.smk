@@ -4,15 +4,21 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 from mixedflow import __version__ as VERSION
 from mixedflow.config import check_config, config_text, read_yaml
 from mixedflow.config.plan import commands_on_path, make_plan
 from mixedflow.config.scan_plan import covariate_files
 from mixedflow.errors import MixedflowError
+from mixedflow.recording import keep_log, name_run
 
 # The commands of the Python that runs Snakemake, also when its environment is not activated.
 commands_on_path()
+
+# Jobs write down to which run they belong and, where a Snakemake of their own runs them, which attempt
+# they are.
+name_run(main=workflow.is_main_process, attempt=workflow.attempt)
 
 
 def checked_plan():
@@ -213,3 +219,12 @@ def minutes_of_scan(wildcards, threads, attempt):
 
 def scan_folders(wildcards, input):
     return [f"--scan={os.path.dirname(manifest)}" for manifest in input.scans]
+
+
+# After the last job, for runs that fail as well; `mixedflow log` does the same at any time.
+def gather_log():
+    try:
+        if os.path.isdir(RESULTS):
+            keep_log(Path(RESULTS))
+    except MixedflowError as failure:
+        print(f"warning: {failure}", file=sys.stderr)

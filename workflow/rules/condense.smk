@@ -26,5 +26,5 @@ rule condense:
     message:
         "Condensing {wildcards.dataset} for the design {wildcards.design}"
     shell:
-        "mixedflow condense {params.prepared:q} {params.formula} {params.options} {params.dask}"
+        "mixedflow --record {log:q} condense {params.prepared:q} {params.formula} {params.options} {params.dask}"
         " --out {params.out:q} > {log:q} 2>&1"

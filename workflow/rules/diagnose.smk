@@ -26,5 +26,5 @@ rule diagnose:
     message:
         "Diagnosing the model {wildcards.model}"
     shell:
-        "mixedflow diagnose {params.fit:q} {params.prepared:q} {params.dask}"
+        "mixedflow --record {log:q} diagnose {params.fit:q} {params.prepared:q} {params.dask}"
         " --out {params.out:q} > {log:q} 2>&1"

@@ -30,5 +30,5 @@ rule fit:
     message:
         "Fitting the model {wildcards.model}"
     shell:
-        "mixedflow fit {params.source:q} {params.options} {params.place}"
+        "mixedflow --record {log:q} fit {params.source:q} {params.options} {params.place}"
         " --out {params.out:q} > {log:q} 2>&1"

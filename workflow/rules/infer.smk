@@ -31,5 +31,5 @@ rule infer:
     message:
         "Testing the model {wildcards.model}"
     shell:
-        "mixedflow infer {params.fit:q} {params.options} {params.rows:q} --threads={threads}"
+        "mixedflow --record {log:q} infer {params.fit:q} {params.options} {params.rows:q} --threads={threads}"
         " --out {params.out:q} > {log:q} 2>&1"

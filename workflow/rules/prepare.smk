@@ -25,5 +25,5 @@ rule prepare:
     message:
         "Preparing the data set {wildcards.dataset}"
     shell:
-        "mixedflow prepare {params.path:q} {params.options} {params.dask}"
+        "mixedflow --record {log:q} prepare {params.path:q} {params.options} {params.dask}"
         " --out {params.out:q} > {log:q} 2>&1"

@@ -39,6 +39,6 @@ rule report:
     message:
         "Writing the report {output.page}"
     shell:
-        "printf %s {params.config:q} | mixedflow report {params.models:q} {params.sweeps:q}"
+        "printf %s {params.config:q} | mixedflow --record {log:q} report {params.models:q} {params.sweeps:q}"
         " {params.scans:q}"
         " --config - --out {output.page:q} > {log:q} 2>&1"

@@ -31,5 +31,5 @@ rule scan:
     message:
         "Scanning the covariates of {wildcards.scan}"
     shell:
-        "mixedflow scan {params.prepared:q} {params.options} {params.dask}"
+        "mixedflow --record {log:q} scan {params.prepared:q} {params.options} {params.dask}"
         " --out {params.out:q} > {log:q} 2>&1"

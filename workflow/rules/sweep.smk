@@ -27,7 +27,7 @@ checkpoint sweep_plan:
     message:
         "Planning the sweep {wildcards.sweep}"
     shell:
-        "mixedflow sweep plan {params.prepared:q} {params.options} {params.dask}"
+        "mixedflow --record {log:q} sweep plan {params.prepared:q} {params.options} {params.dask}"
         " --out {params.out:q} > {log:q} 2>&1"
 
 
@@ -52,7 +52,7 @@ rule sweep_run:
     message:
         "Fitting the job {wildcards.job} of the sweep {wildcards.sweep}"
     shell:
-        "mixedflow sweep run {params.folder:q} {wildcards.job} {params.dask} > {log:q} 2>&1"
+        "mixedflow --record {log:q} sweep run {params.folder:q} {wildcards.job} {params.dask} > {log:q} 2>&1"
 
 
 rule sweep_gather:
@@ -83,4 +83,4 @@ rule sweep_gather:
     message:
         "Gathering the sweep {wildcards.sweep}"
     shell:
-        "mixedflow sweep gather {params.folder:q} {params.dask} > {log:q} 2>&1"
+        "mixedflow --record {log:q} sweep gather {params.folder:q} {params.dask} > {log:q} 2>&1"
