@@ -1,6 +1,6 @@
 # make demo   the shipped analysis, to results/report.html
 # make test   the quick tests (below ten minutes on two cores)
-# make test-slurm   the same analysis on a Slurm of two nodes that is started here and stopped again
+# make test-slurm   the analysis and a sweep by each route of a Slurm that is started and stopped here
 # make lint   style, types, import contracts, workflow
 # make check  all of it, as the integration server does (.ci/run)
 #

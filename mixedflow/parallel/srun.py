@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,10 @@ STOP_SECONDS = 20
 """Time for srun to end its workers before it is killed."""
 
 
+Command = Callable[[Runner, Tls, str], list[str]]
+"""What is run to start workers of a scheduler at an address."""
+
+
 @contextmanager
 def srun_client(runner: Runner) -> Iterator[Any]:
     """Start the workers, give a client when all are there, and end them.
@@ -50,31 +54,43 @@ def srun_client(runner: Runner) -> Iterator[Any]:
             "the kind 'srun' starts workers on the nodes of a Slurm job, and this is none (SLURM_JOB_ID "
             "is not set); submit one with sbatch or the profile slurm-multinode, or take 'jobqueue'"
         )
-    with ExitStack() as stack:
-        folder = stack.enter_context(private_folder())
+    with private_folder() as folder:
         tls = runner.tls or own_tls(folder)
+        with workers_by_srun(runner, tls, folder / "workers.log", srun_command) as client:
+            yield client
+
+
+@contextmanager
+def workers_by_srun(runner: Runner, tls: Tls, log: Path, command: Command) -> Iterator[Any]:
+    """Start a scheduler here and its workers by a command, give a client when all are there."""
+    with ExitStack() as stack:
         cluster = stack.enter_context(scheduler_here(runner, tls))
         client = stack.enter_context(client_of(cluster))
-        log = folder / "workers.log"
-        command = srun_command(runner, tls, cluster.scheduler_address)
-        process = stack.enter_context(_running(command, worker_environment(runner), log))
+        step = command(runner, tls, cluster.scheduler_address)
+        process = stack.enter_context(_running(step, worker_environment(runner), log))
         _await_workers(client, runner.workers, process, log)
         stack.enter_context(_watched(process, cluster))
         yield client
 
 
+STEP = ("srun", "--overlap", "--job-name=mixedflow-workers", "--input=none", "--kill-on-bad-exit=0")
+
+
 def srun_command(runner: Runner, tls: Tls, address: str) -> list[str]:
     """Return the command that starts the workers of a scheduler."""
-    step = ["srun", "--overlap", "--job-name=mixedflow-workers", "--input=none"]
-    step += [f"--ntasks={runner.workers}", f"--cpus-per-task={runner.threads_per_worker}"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address]
-    worker += ["--tls-ca-file", tls.ca, "--tls-cert", tls.cert, "--tls-key", tls.key]
+    step = [*STEP, f"--ntasks={runner.workers}", f"--cpus-per-task={runner.threads_per_worker}"]
+    worker = worker_command(tls, address, runner.interface)
     worker += ["--nthreads", str(runner.threads_per_worker)]
     worker += ["--memory-limit", str(memory_of_a_worker(runner))]
+    return [*step, *worker]
+
+
+def worker_command(tls: Tls, address: str, interface: str | None) -> list[str]:
+    """Return the command of a worker, to which its threads and memory are added."""
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address]
+    worker += ["--tls-ca-file", tls.ca, "--tls-cert", tls.cert, "--tls-key", tls.key]
     worker += ["--death-timeout", str(START_SECONDS), *WORKERS_STAY_PRIVATE]
-    if runner.interface is not None:
-        worker += ["--interface", runner.interface]
-    return [*step, "--kill-on-bad-exit=0", *worker]
+    return worker if interface is None else [*worker, "--interface", interface]
 
 
 @contextmanager

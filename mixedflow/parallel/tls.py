@@ -90,4 +90,9 @@ def own_tls(folder: Path) -> Tls:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         with os.fdopen(os.open(folder / f"{name}.pem", flags, 0o600), "w") as file:
             file.write(text)
-    return Tls(*(str(folder / f"{name}.pem") for name in texts))
+    return tls_in(folder)
+
+
+def tls_in(folder: Path) -> Tls:
+    """Return the certificates that were made in a folder."""
+    return Tls(*(str(folder / f"{field.name}.pem") for field in fields(Tls)))

@@ -161,7 +161,7 @@ class Executor(RemoteExecutor):
             folder=str(Path.cwd()),
             log=str(self._logdir / job.name / f"{key}.log"),
             desk=str(self._desk),
-            environment=thread_environment(int(need.cpu)) | job_variables() | dict(self.envvars()),
+            environment=self._environment(need),
         )
         order.issue()
         priority = max(-MOST_URGENT, min(MOST_URGENT, _number(getattr(job, "priority", 0))))
@@ -170,6 +170,12 @@ class Executor(RemoteExecutor):
             self._ledger.add(key, need, int(priority))
         self.report_job_submission(SubmittedJobInfo(job, external_jobid=key))
         self._wake.sound()
+
+    def _environment(self, need: Need) -> dict[str, str]:
+        """Return the variables of a job besides its worker's own."""
+        certificates = {} if self._pool is None else self._pool.environment()
+        threads = thread_environment(int(need.cpu))
+        return {**threads, **job_variables(), **certificates, **dict(self.envvars())}
 
     def _refusal(self, job: Any, need: Need) -> str:
         if self._pool is None or self._pool.lost():

@@ -1,4 +1,4 @@
-"""The connection to a Dask scheduler, which is given or started here with local workers.
+"""The connection to a Dask scheduler, which is given or started here with workers.
 
 Stands outside the equations of ``docs/algorithm.md``. Dask is imported when a connection is made.
 """
@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,9 @@ from mixedflow.data.atomic import atomic_write_text
 from mixedflow.errors import MixedflowError
 from mixedflow.parallel import able
 from mixedflow.parallel.able import and_more
+from mixedflow.parallel.srun import START_SECONDS as SRUN_SECONDS
+from mixedflow.parallel.tls import Tls, security_of, tls_in
+from mixedflow.plugins.allocation import FAULT, nodes_of
 from mixedflow.plugins.ledger import Capacity
 from mixedflow.plugins.settings import ExecutorSettings
 from mixedflow.plugins.task import Order, run_command
@@ -41,11 +44,15 @@ def check_settings(settings: ExecutorSettings) -> None:
     """Refuse options that contradict each other."""
     given = [
         f"--mixedflow-dask-{name.replace('_', '-')}"
-        for name in ("address", "scheduler_file", "local_workers")
-        if getattr(settings, name) is not None
+        for name in ("address", "scheduler_file", "local_workers", "srun")
+        if getattr(settings, name) not in {None, False}
     ]
     if len(given) > 1:
         raise PoolError(f"{' and '.join(given)} say two places to run; give one of them")
+    if settings.interface is not None and not settings.srun:
+        raise PoolError("--mixedflow-dask-interface is for --mixedflow-dask-srun only")
+    if settings.srun:
+        nodes_of(os.environ)
     for name in ("local_workers", "worker_threads", "worker_mem_mb", "patience"):
         value = getattr(settings, name)
         if value is not None and value < 1:
@@ -61,20 +68,29 @@ class Pool:
     ----------
     client : the connection
     address : of the scheduler
-    host : the process of local workers, None where the scheduler was given
+    host : the process that started the workers, None where the scheduler was given
     known : file that tells jobs the address
+    tls : certificates that were made for the run
     """
 
     client: Any
     address: str
     host: subprocess.Popen[bytes] | None
     known: Path
+    tls: Tls | None = None
     _lost: bool = field(default=False)
 
     def lost(self) -> bool:
         """Say whether the scheduler is gone; once lost it stays so."""
         self._lost = self._lost or self.client.status != "running"
         return self._lost
+
+    def environment(self) -> dict[str, str]:
+        """Return what tells Dask inside a job which certificates to show."""
+        if self.tls is None:
+            return {}
+        shown = {"CA_FILE": self.tls.ca, "CLIENT__CERT": self.tls.cert, "CLIENT__KEY": self.tls.key}
+        return {f"DASK_DISTRIBUTED__COMM__TLS__{name}": path for name, path in shown.items()}
 
     def capacities(self) -> dict[str, Capacity]:
         """Ask the scheduler what each worker has; nothing, and lost, when it does not answer."""
@@ -127,24 +143,26 @@ def open_pool(settings: ExecutorSettings, folder: Path) -> Pool:
     """Connect to the scheduler that the settings name, or start one; wait for a worker."""
     check_settings(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    host, address = None, _given_address(settings)
-    if settings.local_workers is not None:
-        host, address = _start_host(settings, folder / "workers.log")
+    host, address, tls = None, _given_address(settings), None
+    if settings.local_workers is not None or settings.srun:
+        host, address, tls = _start_host(settings, folder / "workers.log")
     try:
-        client = _connect(address)
-        pool = Pool(client, address, host, folder / SCHEDULER_FILE)
+        client = _connect(address, tls)
+        pool = Pool(client, address, host, folder / SCHEDULER_FILE, tls)
         _wait_for_worker(client, settings, address)
     except BaseException:
         if host is not None:
             stop_host(host)
         raise
-    content = {"address": address} | ({} if host is None else {"pid": host.pid})
+    content: dict[str, Any] = {"address": address}
+    content |= {} if host is None else {"pid": host.pid}
+    content |= {} if tls is None else {"tls": asdict(tls)}
     atomic_write_text(pool.known, json.dumps(content) + "\n")
     return pool
 
 
 def _given_address(settings: ExecutorSettings) -> str:
-    if settings.local_workers is not None:
+    if settings.local_workers is not None or settings.srun:
         return ""
     if settings.address is not None:
         return settings.address
@@ -165,17 +183,18 @@ def _given_address(settings: ExecutorSettings) -> str:
     if not address:
         raise PoolError(
             "no Dask scheduler is named; give --mixedflow-dask-address, --mixedflow-dask-scheduler-file"
-            " or --mixedflow-dask-local-workers, or set DASK_SCHEDULER_ADDRESS"
+            ", --mixedflow-dask-local-workers or --mixedflow-dask-srun, or set DASK_SCHEDULER_ADDRESS"
         )
     return str(address)
 
 
-def _connect(address: str) -> Any:
+def _connect(address: str, tls: Tls | None) -> Any:
     from distributed import Client
 
+    security = None if tls is None else security_of(tls)
     try:
         return Client(  # type: ignore[no-untyped-call]
-            address, timeout=CONNECT_SECONDS, set_as_default=False
+            address, timeout=CONNECT_SECONDS, set_as_default=False, security=security
         )
     except (OSError, ValueError, TypeError) as fault:
         raise PoolError(
@@ -193,24 +212,34 @@ def _wait_for_worker(client: Any, settings: ExecutorSettings, address: str) -> N
         ) from None
 
 
-def _start_host(settings: ExecutorSettings, log: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start the process of local workers; return it and the address of their scheduler."""
-    numbers = [settings.local_workers, settings.worker_threads, settings.worker_mem_mb]
-    command = [sys.executable, "-P", "-m", "mixedflow.plugins.local_workers"]
-    command += [str(number) for number in numbers if number is not None]
+def _start_host(
+    settings: ExecutorSettings, log: Path
+) -> tuple[subprocess.Popen[bytes], str, Tls | None]:
+    """Start the process of workers; return it, the address of their scheduler, and certificates."""
     with log.open("wb") as said:
-        host = subprocess.Popen(  # noqa: S603 - this Python, numbers only
-            command,
+        host = subprocess.Popen(  # noqa: S603 - this Python, numbers and the name of an interface
+            [sys.executable, "-P", "-m", *_program(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
             start_new_session=True,
         )
-    address = _first_line(host, START_SECONDS)
-    if not address:
+    line = _first_line(host, START_SECONDS + (SRUN_SECONDS if settings.srun else 0))
+    if not line or line.startswith(FAULT):
         stop_host(host)
-        raise PoolError(f"the local Dask workers did not start; '{log}' says why")
-    return host, address
+        raise PoolError(
+            line.removeprefix(FAULT) or f"the Dask workers did not start; '{log}' says why"
+        )
+    address, _, folder = line.partition(" ")
+    return host, address, tls_in(Path(folder)) if folder else None
+
+
+def _program(settings: ExecutorSettings) -> list[str]:
+    if settings.srun:
+        named = [] if settings.interface is None else [settings.interface]
+        return ["mixedflow.plugins.allocation", *named]
+    numbers = [settings.local_workers, settings.worker_threads, settings.worker_mem_mb]
+    return ["mixedflow.plugins.local_workers", *(str(n) for n in numbers if n is not None)]
 
 
 def _first_line(host: subprocess.Popen[bytes], seconds: float) -> str:

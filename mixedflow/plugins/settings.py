@@ -30,7 +30,7 @@ def _about(kind: type, help_text: str, *, env_var: bool = False) -> dict[str, An
 
 @dataclass
 class ExecutorSettings(ExecutorSettingsBase):
-    """Options ``--mixedflow-dask-...``: a scheduler, or workers that are started here."""
+    """Options ``--mixedflow-dask-...``: a scheduler, or workers that are started."""
 
     address: str | None = field(
         default=None,
@@ -41,6 +41,13 @@ class ExecutorSettings(ExecutorSettingsBase):
     )
     local_workers: int | None = field(
         default=None, metadata=_about(int, "Start so many workers on this machine's loopback.")
+    )
+    srun: bool = field(
+        default=False,
+        metadata=_about(bool, "Start a worker on every node of the Slurm job that this is in."),
+    )
+    interface: str | None = field(
+        default=None, metadata=_about(str, "Network interface for `srun`, such as ib0.")
     )
     worker_threads: int = field(
         default=1, metadata=_about(int, "Threads of a worker that is started here.")

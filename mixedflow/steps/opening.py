@@ -42,9 +42,10 @@ class Outlook:
 @contextmanager
 def runner_of(dask: DaskConfig) -> Iterator[Runner]:
     """Open the workers that a configuration asks for, which see the files of this folder."""
-    address = dask.address
+    address, tls = dask.address, None if dask.tls is None else Tls(**dask.tls.model_dump())
     if dask.scheduler_file is not None:
-        address = _scheduler_address(Path(dask.scheduler_file))
+        address, own = _scheduler(Path(dask.scheduler_file))
+        tls = tls or own
     memory = None if dask.memory is None else parse_memory(dask.memory)
     with open_runner(
         dask.kind,
@@ -52,7 +53,7 @@ def runner_of(dask: DaskConfig) -> Iterator[Runner]:
         threads_per_worker=dask.threads,
         memory_limit=memory,
         address=address,
-        tls=None if dask.tls is None else Tls(**dask.tls.model_dump()),
+        tls=tls,
         interface=dask.interface,
         jobs=None if dask.jobqueue is None else JobQueue(**dask.jobqueue.model_dump()),
         patience=PATIENCE if dask.patience is None else dask.patience,
@@ -62,11 +63,16 @@ def runner_of(dask: DaskConfig) -> Iterator[Runner]:
         yield runner
 
 
-def _scheduler_address(file: Path) -> str:
-    """Return the address in the file that ``dask scheduler --scheduler-file`` writes."""
+def _scheduler(file: Path) -> tuple[str, Tls | None]:
+    """Return the address in the file that ``dask scheduler --scheduler-file`` writes.
+
+    The file that the executor ``mixedflow-dask`` writes names the certificates too.
+    """
     try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["address"])
+        content = json.loads(file.read_text(encoding="utf-8"))
+        own = content.get("tls")
+        return str(content["address"]), None if own is None else Tls(**own)
     except OSError as fault:
         raise ConfigError(f"the scheduler file '{file}' cannot be read: {fault.strerror}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigError(f"'{file}' is not a Dask scheduler file: it names no address") from None

@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from snakes import copy_analysis, python_module
+import routes
+from snakes import copy_analysis
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1000)
 
+WHAT = "The shipped analysis"
 KEPT = ("parameters", "loglik", "sigma", "fixef", "se", "vcov", "varcorr", "n_iter")
 """What a fit says besides times and versions."""
 
-HERE = ("--default-resources", "slurm_partition=main", "mem_mb=400", "runtime=5")
 ROUTES = {
-    "slurm-noacct": ["--workflow-profile", "workflow/profiles/slurm-noacct", *HERE],
-    "slurm-multinode": [
-        "--workflow-profile",
-        "workflow/profiles/slurm-multinode",
-        *HERE,
-        "--config",
-        "dask={kind: srun, interface: lo}",
-    ],
-    "jobqueue": [
-        "--cores=2",
-        "--config",
-        "dask={kind: jobqueue, interface: lo, memory: 1600 MB, jobqueue: {queue: main}}",
-    ],
+    "slurm-noacct": routes.JOB_A_RULE,
+    "slurm-multinode": routes.ON_SEVERAL_NODES,
+    "jobqueue": routes.WORKERS_AS_JOBS,
 }
 
 
@@ -50,26 +40,19 @@ def numbers(place: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def on_one_machine(tmp_path_factory):
+def on_one_machine(tmp_path_factory, timed):
     place = copy_analysis(tmp_path_factory.mktemp("one") / "analysis")
-    run = python_module("snakemake", "--cores=2", cwd=place)
-    assert run.code == 0, run.text
+    with timed(WHAT, "one machine"):
+        routes.run(place, routes.ONE_MACHINE)
     return numbers(place)
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_the_shipped_analysis(route, on_one_machine, tmp_path):
+def test_the_shipped_analysis(route, on_one_machine, tmp_path, timed):
     place = copy_analysis(tmp_path / "analysis")
-    run = python_module("snakemake", *ROUTES[route], "--latency-wait=5", cwd=place)
-    assert run.code == 0, run.text
+    with timed(WHAT, route):
+        routes.run(place, ROUTES[route])
     found = numbers(place)
     assert found.keys() == on_one_machine.keys()
     assert [key for key in found if repr(found[key]) != repr(on_one_machine[key])] == []
     shutil.rmtree(place)
-
-
-def test_no_job_is_left():
-    left = subprocess.run(
-        ["squeue", "--noheader", "--states=pending,running"], capture_output=True, text=True
-    )
-    assert left.stdout == ""

@@ -5,7 +5,9 @@
 set -euo pipefail
 D=$(mkdir -p "$1" && cd "$1" && pwd)
 HOST=$(hostname -s)
+free() { local port; for port in "$@"; do ! (: > "/dev/tcp/127.0.0.1/$port") 2> /dev/null || return 1; done; }
 PORT=${SLURM_TEST_PORT:-26917}
+until free "$PORT" $((PORT + 11)) $((PORT + 12)); do PORT=$((PORT + 20)); done
 NODES=2
 DEFAULT_PLACE=/etc/slurm/slurm.conf
 mkdir -p "$D"/{state,log,pid,munge,spool/n1,spool/n2}
@@ -61,11 +63,7 @@ PartitionName=short Nodes=ALL MaxTime=00:05:00 DefaultTime=00:01:00 DefMemPerCPU
 CONF
 
 # The workflow's job steps drop SLURM_CONF before their own srun: the file must also stand where the
-# tools look by themselves. Somebody's own Slurm is left alone; a killed test run's link is not.
-if [ -L "$DEFAULT_PLACE" ] && [ "$(basename "$(dirname "$(dirname "$(readlink "$DEFAULT_PLACE")")")")" = mixedflow-slurm ] \
-  && ! timeout 5 sinfo > /dev/null 2>&1; then
-  rm -f "$DEFAULT_PLACE"
-fi
+# tools look by themselves.
 if [ -e "$DEFAULT_PLACE" ] || [ -L "$DEFAULT_PLACE" ]; then
   echo "there is a $DEFAULT_PLACE already: this machine has a Slurm of its own" >&2
   exit 1
@@ -76,8 +74,9 @@ ln -s "$D/slurm.conf" "$DEFAULT_PLACE"
 export SLURM_CONF="$D/slurm.conf"
 slurmctld -f "$SLURM_CONF"
 for node in n1 n2; do slurmd -f "$SLURM_CONF" -N "$node"; done
-for _ in $(seq 1 100); do
-  up=$(timeout 2 sinfo -h -p main -t idle -o %D 2>/dev/null || true)
+until=$((SECONDS + 90))
+while [ "$SECONDS" -lt "$until" ]; do
+  up=$(timeout 10 sinfo -h -p main -t idle -o %D 2> /dev/null || true)
   [ "${up:-0}" = "$NODES" ] && exit 0
   sleep 0.2
 done

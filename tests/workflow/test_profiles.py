@@ -18,7 +18,14 @@ NEEDS = {
 
 
 def test_every_profile_is_one_file_and_retries_stand_nowhere_else():
-    submitting = {"slurm", "slurm-noacct", "slurm-multinode", "dask", "cluster-generic"}
+    submitting = {
+        "slurm",
+        "slurm-noacct",
+        "slurm-multinode",
+        "slurm-allocation",
+        "dask",
+        "cluster-generic",
+    }
     assert {"default", "bignode"} | submitting == set(PROFILES)
     for name in PROFILES:
         (file,) = (ROOT / "workflow/profiles" / name).iterdir()
