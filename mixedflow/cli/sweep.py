@@ -78,6 +78,9 @@ def plan(  # noqa: PLR0913 - one argument an option
     address: opt.AddressOption = None,
     scheduler_file: opt.SchedulerOption = None,
     patience: opt.PatienceOption = None,
+    tls: opt.TlsOption = None,
+    interface: opt.InterfaceOption = None,
+    jobqueue: opt.JobsOption = None,
 ) -> None:
     """Write which traits are left to fit, in jobs; traits that the folder holds are not."""
     wanted = opt.data_config(
@@ -108,6 +111,9 @@ def plan(  # noqa: PLR0913 - one argument an option
         address=address,
         scheduler_file=scheduler_file,
         patience=patience,
+        tls=tls,
+        interface=interface,
+        jobqueue=jobqueue,
     )
     opt.hold_threads(threads)
     from mixedflow.steps.sweep import plan_step
@@ -132,6 +138,9 @@ def run(  # noqa: PLR0913 - one argument an option
     address: opt.AddressOption = None,
     scheduler_file: opt.SchedulerOption = None,
     patience: opt.PatienceOption = None,
+    tls: opt.TlsOption = None,
+    interface: opt.InterfaceOption = None,
+    jobqueue: opt.JobsOption = None,
 ) -> None:
     """Fit the traits of one job that are not stored; one that fails is a row with its reason."""
     place = opt.dask_config(
@@ -142,6 +151,9 @@ def run(  # noqa: PLR0913 - one argument an option
         address=address,
         scheduler_file=scheduler_file,
         patience=patience,
+        tls=tls,
+        interface=interface,
+        jobqueue=jobqueue,
     )
     opt.hold_threads(threads)
     from mixedflow.steps.sweep import run_step
@@ -162,6 +174,9 @@ def gather(  # noqa: PLR0913 - one argument an option
     address: opt.AddressOption = None,
     scheduler_file: opt.SchedulerOption = None,
     patience: opt.PatienceOption = None,
+    tls: opt.TlsOption = None,
+    interface: opt.InterfaceOption = None,
+    jobqueue: opt.JobsOption = None,
 ) -> None:
     """Write the table of a sweep; traits that no job has stored are fitted first."""
     place = opt.dask_config(
@@ -172,6 +187,9 @@ def gather(  # noqa: PLR0913 - one argument an option
         address=address,
         scheduler_file=scheduler_file,
         patience=patience,
+        tls=tls,
+        interface=interface,
+        jobqueue=jobqueue,
     )
     opt.hold_threads(threads)
     from mixedflow.steps.sweep import gather_step

@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 import mixedflow
 from mixedflow import cli
 from mixedflow.cli import invoke
+from mixedflow.cli.app import app
+from mixedflow.config import DaskConfig
 from mixedflow.errors import DataError
 
 VERBS = [
@@ -179,3 +182,16 @@ def test_the_module_is_the_command():
     )
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "verb",
+    ["prepare", "condense", "fit", "diagnose", "scan", "sweep plan", "sweep run", "sweep gather"],
+)
+def test_a_verb_that_runs_on_workers_can_be_told_all_about_them(verb):
+    command = typer.main.get_command(app)
+    for name in verb.split():
+        command = command.commands[name]
+    known = {option for parameter in command.params for option in parameter.opts}
+    keys = set(DaskConfig.model_fields) - {"kind"}
+    assert {f"--{key.replace('_', '-')}" for key in keys} | {"--dask"} <= known
