@@ -30,7 +30,7 @@ class WorkflowError(MixedflowError):
     """A step of the workflow failed; its own message stands in its log."""
 
 
-def run(
+def run(  # noqa: PLR0913, PLR0917 - one argument an option
     context: typer.Context,
     config: opt.ConfigOption = DEFAULT_CONFIG,
     cores: Annotated[
@@ -42,6 +42,14 @@ def run(
     snakefile: Annotated[
         Path | None, typer.Option("--snakefile", "-s", help="Another Snakefile.")
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile",
+            "-p",
+            help="Where the jobs run: the name of a shipped profile, or a folder.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Show what would run, and run nothing.")
     ] = False,
@@ -51,14 +59,15 @@ def run(
     Arguments after '--' go to Snakemake. Exits with 3 when a fit did not converge.
     """
     from mixedflow.config import load_config
-    from mixedflow.config.headers import check_headers
+    from mixedflow.config.early import check_early
     from mixedflow.config.plan import make_plan
 
     settings = load_config(config)
     make_plan(settings, str(config))
-    check_headers(settings, directory, str(config))
+    check_early(settings, directory, where=str(config))
     chosen = snakefile or find_snakefile(directory)
-    command = snakemake_command(chosen, config, directory, cores, dry_run=dry_run)
+    command = snakemake_command(chosen, config, directory, dry_run=dry_run)
+    command += place_options(chosen, profile, cores)
     started = time.time()
     code = _call([*command, *context.args])
     results = directory / settings.output
@@ -82,15 +91,39 @@ def find_snakefile(directory: Path) -> Path:
 
 
 def snakemake_command(
-    snakefile: Path, config: Path, directory: Path, cores: str | None, *, dry_run: bool
+    snakefile: Path, config: Path, directory: Path, *, dry_run: bool
 ) -> list[str]:
     """Return the command that runs the workflow."""
     if not directory.is_dir():
         raise ConfigError(f"there is no folder '{directory}' to work in")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile.resolve())]
     command += ["--configfile", str(config.resolve()), "--directory", str(directory.resolve())]
-    command += ["--cores", cores or "all"]
     return [*command, "--dry-run"] if dry_run else command
+
+
+def place_options(snakefile: Path, profile: str | None, cores: str | None) -> list[str]:
+    """Return the options that say where the jobs run: all cores of this machine without a profile."""
+    if profile is None:
+        return ["--cores", cores or "all"]
+    given = [] if cores is None else ["--cores", cores]
+    return ["--workflow-profile", str(find_profile(snakefile, profile)), *given]
+
+
+def find_profile(snakefile: Path, profile: str) -> Path:
+    """Return the folder of a profile: as it is named, or one of those beside the Snakefile."""
+    from mixedflow.errors import did_you_mean, listing
+
+    if Path(profile).is_dir():
+        return Path(profile).resolve()
+    home = snakefile.resolve().parent
+    places = [place for place in (home / "profiles", home / "workflow/profiles") if place.is_dir()]
+    shipped = {folder.name: folder for place in places for folder in place.iterdir()}
+    if profile not in shipped:
+        raise ConfigError(
+            f"there is no profile '{profile}'{did_you_mean(profile, shipped)}; "
+            f"give a folder, or one of {listing(sorted(shipped))}"
+        )
+    return shipped[profile].resolve()
 
 
 def _call(command: list[str]) -> int:

@@ -14,18 +14,28 @@ from mixedflow.config.sweep_plan import check_sweep_columns
 from mixedflow.errors import DataError, MixedflowError, did_you_mean, listing
 
 
-def check_headers(config: Config, directory: Path, where: str) -> None:
-    """Raise where data that are not prepared yet are not there, or lack a column that is named."""
+def check_headers(
+    config: Config, directory: Path, where: str, *, later: frozenset[str] = frozenset()
+) -> None:
+    """Raise where data that are not prepared yet are not there, or lack a column that is named.
+
+    Parameters
+    ----------
+    config, directory, where : what is checked, from which folder, and how messages call it
+    later : data sets that another workflow will make, of which nothing can be said
+    """
     from mixedflow.data import column_names
 
     for name, data in config.data.items():
-        if (directory / config.output / name / "prepared" / "manifest.json").is_file():
+        prepared = directory / config.output / name / "prepared" / "manifest.json"
+        if name in later or prepared.is_file():
             continue
         try:
             columns = column_names(str(directory / data.path))
         except MixedflowError as fault:
             raise type(fault)(f"{where}: data.{name}: {fault}") from None
-        for key, column in (("group", data.group), ("order", data.order)):
+        named = [("group", data.group), ("order", data.order)]
+        for key, column in [*named, *(("units", unit) for unit in data.units)]:
             if column is not None and column not in columns:
                 raise DataError(
                     f"{where}: data.{name}.{key}: {data.path} has no column '{column}'"

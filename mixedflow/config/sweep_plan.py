@@ -51,7 +51,7 @@ def check_sweep_columns(
     sweep: SweepConfig, data: DataConfig, columns: Sequence[str], directory: Path, where: str
 ) -> None:
     """Raise where a sweep names a column that its data have not, or traits that no column is."""
-    from mixedflow.sweeps.traits import chosen_traits
+    from mixedflow.sweeps.traits import chosen_traits, read_names
 
     named = [(".subsets", column) for rows in sweep.subsets.values() for column in rows or ()]
     if sweep.long is not None:
@@ -66,9 +66,12 @@ def check_sweep_columns(
                 f"{where}{key}: {data.path} has no column '{column}'{did_you_mean(column, columns)};"
                 f" it has {listing(columns)}"
             )
-    if sweep.matrix is None and sweep.long is None:
+    if sweep.long is None:
+        there, taken = columns, {column for _, column in named}
         try:
-            chosen_traits(listed_traits(sweep, directory), columns, {column for _, column in named})
+            if sweep.matrix is not None:
+                there, taken = read_names(directory / sweep.matrix.names), set()
+            chosen_traits(listed_traits(sweep, directory), there, taken)
         except MixedflowError as fault:
             raise type(fault)(f"{where}.traits: {fault}") from None
 

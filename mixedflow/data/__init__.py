@@ -9,7 +9,7 @@ from mixedflow.data.atomic import (
     check_place,
 )
 from mixedflow.data.columns import ColumnKind, Level, Place
-from mixedflow.data.open import column_names, open_source
+from mixedflow.data.open import column_names, open_head, open_source
 from mixedflow.data.prepared import PreparedData, PreparedManifest
 from mixedflow.data.source import Source
 
@@ -27,5 +27,6 @@ __all__ = [
     "check_folder",
     "check_place",
     "column_names",
+    "open_head",
     "open_source",
 ]

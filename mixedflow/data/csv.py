@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -107,10 +108,20 @@ def open_csv_source(
     """
     layout = read_layout(path)
     plan_columns(pa.schema([(n, pa.string()) for n in layout.names]), declarations, str(path))
-    small = SMALL_GZIP_BYTES if layout.compressed else SMALL_BYTES
-    if path.stat().st_size < small:
-        return _read_small(layout, declarations, partition_rows)
+    if is_small(path):
+        return _read_small(layout, list(text_batches(layout)), declarations, partition_rows)
     return _spool(layout, declarations, partition_rows)
+
+
+def is_small(path: Path) -> bool:
+    """Say whether a file is read at once."""
+    return path.stat().st_size < (SMALL_GZIP_BYTES if path.suffix == ".gz" else SMALL_BYTES)
+
+
+def open_csv_head(path: Path, declarations: Declarations) -> CsvFrame:
+    """Open the first block of a file as if it were all of it."""
+    layout = read_layout(path)
+    return _read_small(layout, list(islice(text_batches(layout), 1)), declarations, None)
 
 
 def _votes(layout: CsvLayout, declarations: Declarations) -> dict[str, ColumnVotes]:
@@ -118,9 +129,11 @@ def _votes(layout: CsvLayout, declarations: Declarations) -> dict[str, ColumnVot
 
 
 def _read_small(
-    layout: CsvLayout, declarations: Declarations, partition_rows: int | None
+    layout: CsvLayout,
+    batches: list[pa.RecordBatch],
+    declarations: Declarations,
+    partition_rows: int | None,
 ) -> CsvFrame:
-    batches = list(text_batches(layout))
     _check_rows(layout, len(batches))
     text = pa.Table.from_batches(batches).combine_chunks()
     votes = _votes(layout, declarations)

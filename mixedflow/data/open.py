@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mixedflow.data.columns import Declarations, make_declarations
-from mixedflow.data.csv import open_csv_source
+from mixedflow.data.csv import is_small, open_csv_head, open_csv_source
 from mixedflow.data.csv_text import read_header
 from mixedflow.data.dask_frames import DaskFrameSource
 from mixedflow.data.frames import FrameSource, frame_to_table, is_dask_frame, is_frame
@@ -90,6 +90,24 @@ def column_names(path: str) -> list[str]:
     if Path(text).is_file() and text.lower().endswith(CSV_ENDINGS):
         return list(read_header(Path(text))[0])
     return list(_open_path(path, Declarations(), None).columns())
+
+
+def open_head(
+    path: str,
+    *,
+    types: Mapping[str, str] | None = None,
+    levels: Mapping[str, Sequence[object]] | None = None,
+) -> tuple[Source, bool]:
+    """Return the rows at a path as far as they are had at little cost, and whether these are all.
+
+    Of a large CSV file that is its first block; of everything else the first partition costs little.
+    """
+    declarations = make_declarations(types, levels)
+    file = Path(path).expanduser()
+    if file.is_file() and path.lower().endswith(CSV_ENDINGS) and not is_small(file):
+        return open_csv_head(file, declarations), False
+    source = _open_path(path, declarations, None)
+    return source, source.n_partitions == 1
 
 
 def _open_path(text: str, declarations: Declarations, partition_rows: int | None) -> Source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -162,6 +163,13 @@ def test_run_passes_arguments_on_and_works_elsewhere(finished):
     )
     assert run.code == 0, run.text
     assert "Fitting the model slope" in run.jobs
+
+
+def test_run_finds_a_shipped_profile_by_its_name(finished):
+    run = mixedflow("run", "--profile", "bignode", "--dry-run", "--", "--forceall", cwd=finished)
+    assert run.code == 0, run.text
+    assert "profile " + str(finished / "workflow/profiles/bignode") in run.text
+    assert re.search(r"--dask=threads --workers=1?[0-9] ", run.text)
 
 
 def test_run_refuses_a_wrong_configuration_before_snakemake_starts(tmp_path):

@@ -157,6 +157,8 @@ def test_snakemake_makes_its_own_report(finished):
         ("[slope, independent]", "[slope, dependent]", "did you mean 'independent'?"),
         ("    infer:\n", "    infer:\n      ddf: satterthwait\n", "did you mean 'satterthwaite'?"),
         ("    infer:\n", "    reml: false\n    infer:\n      ddf: kenward-roger\n", "infer.ddf"),
+        ("{Days: 7}", "{Dayz: 7}", "did you mean 'Days'?"),
+        ("Days: d", "Dais: d", "units: "),
     ],
 )
 def test_a_wrong_configuration_stops_before_any_job(tmp_path, old, new, message):

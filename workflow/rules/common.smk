@@ -27,7 +27,12 @@ def checked_plan():
     try:
         for path in workflow.configfiles:
             read_yaml(path)  # repeated keys, which Snakemake's own reader lets pass
-        return make_plan(check_config(config, where), where)
+        plan = make_plan(check_config(config, where), where)
+        if workflow.is_main_process:  # and not again in every job
+            from mixedflow.config.early import check_early
+
+            check_early(plan.config, Path(), where=where, later=plan.later)
+        return plan
     except MixedflowError as failure:
         print(f"error: {failure}", file=sys.stderr)
         raise SystemExit(failure.exit_code) from None
