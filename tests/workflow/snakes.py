@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -35,11 +36,12 @@ def copy_analysis(to: Path) -> Path:
     return to
 
 
-def python_module(*arguments: str, cwd: Path) -> Run:
-    """Run ``python -m ...`` and return what it said."""
+def python_module(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> Run:
+    """Run ``python -m ...``, with variables besides the own, and return what it said."""
     done = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=cwd,
+        env=os.environ | (environment or {}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
