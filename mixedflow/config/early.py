@@ -14,6 +14,7 @@ from typing import Any
 from mixedflow.config.headers import check_headers
 from mixedflow.config.inference import InferConfig, check_coefficients
 from mixedflow.config.models import Config, DataConfig, ModelConfig
+from mixedflow.config.plan import WorkflowPlan
 from mixedflow.data import Source, open_head
 from mixedflow.design import Encoder, PartitionPlace, finish_schema, make_spec, summarize_partition
 from mixedflow.errors import MixedflowError
@@ -42,6 +43,16 @@ def check_early(
             continue  # the step that reads all rows says what is wrong with them
         asked = model.infer if whole else _sure(model.infer)
         check_coefficients(asked, names, f"{where}: models.{name}: infer.")
+
+
+def data_to_come(plan: WorkflowPlan) -> frozenset[str]:
+    """Return the data sets that lack a file, as where another workflow is to make it."""
+    files = {name: plan.data_files(name) for name in plan.config.data}
+    for name, sweep in plan.config.sweep.items():
+        files[sweep.data] = files[sweep.data] + plan.sweep_files(name)
+    return frozenset(
+        name for name, needed in files.items() if not all(Path(file).exists() for file in needed)
+    )
 
 
 def _coefficients(model: ModelConfig, data: DataConfig, source: Source) -> tuple[str, ...]:

@@ -77,18 +77,6 @@ class WorkflowPlan:
             return sorted(str(file) for file in anchor.glob(relative)) or [path]
         return [path]
 
-    @property
-    def later(self) -> frozenset[str]:
-        """Return the data sets that lack a file, as where another rule is to make it."""
-        files = {name: self.data_files(name) for name in self.config.data}
-        for name, sweep in self.config.sweep.items():
-            files[sweep.data] = files[sweep.data] + self.sweep_files(name)
-        return frozenset(
-            name
-            for name, needed in files.items()
-            if not all(Path(file).exists() for file in needed)
-        )
-
     def prepare_options(self, dataset: str) -> str:
         """Return the options of ``mixedflow prepare`` for a data set."""
         data = self.config.data[dataset]

@@ -29,9 +29,9 @@ def checked_plan():
             read_yaml(path)  # repeated keys, which Snakemake's own reader lets pass
         plan = make_plan(check_config(config, where), where)
         if workflow.is_main_process:  # and not again in every job
-            from mixedflow.config.early import check_early
+            from mixedflow.config.early import check_early, data_to_come
 
-            check_early(plan.config, Path(), where=where, later=plan.later)
+            check_early(plan.config, Path(), where=where, later=data_to_come(plan))
         return plan
     except MixedflowError as failure:
         print(f"error: {failure}", file=sys.stderr)
