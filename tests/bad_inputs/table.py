@@ -8,6 +8,7 @@ from typing import Any
 
 from bad_inputs.bootstrap_cases import BOOTSTRAPS
 from bad_inputs.cases import Case
+from bad_inputs.checked_config_cases import CHECKED_CONFIGS
 from bad_inputs.command_cases import COMMAND_LINES
 from bad_inputs.config_cases import CONFIGS
 from bad_inputs.data_cases import DATA
@@ -30,6 +31,7 @@ from mixedflow import cli
 
 SECTIONS: dict[str, Sequence[Case]] = {
     **CONFIGS,
+    **CHECKED_CONFIGS,
     **SWEEP_CONFIGS,
     **SCAN_CONFIGS,
     **COMMAND_LINES,
