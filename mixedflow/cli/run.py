@@ -43,11 +43,9 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
         Path | None, typer.Option("--snakefile", "-s", help="Another Snakefile.")
     ] = None,
     profile: Annotated[
-        str | None,
+        Path | None,
         typer.Option(
-            "--profile",
-            "-p",
-            help="Where the jobs run: the name of a shipped profile, or a folder.",
+            "--profile", help="Where the jobs run: a folder, or the name of a shipped profile."
         ),
     ] = None,
     dry_run: Annotated[
@@ -67,7 +65,7 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
     check_early(settings, directory, where=str(config))
     chosen = snakefile or find_snakefile(directory)
     command = snakemake_command(chosen, config, directory, dry_run=dry_run)
-    command += place_options(chosen, profile, cores)
+    command += place_options(profile, cores)
     started = time.time()
     code = _call([*command, *context.args])
     results = directory / settings.output
@@ -101,29 +99,14 @@ def snakemake_command(
     return [*command, "--dry-run"] if dry_run else command
 
 
-def place_options(snakefile: Path, profile: str | None, cores: str | None) -> list[str]:
+def place_options(profile: Path | None, cores: str | None) -> list[str]:
     """Return the options that say where the jobs run: all cores of this machine without a profile."""
     if profile is None:
         return ["--cores", cores or "all"]
+    from mixedflow.operating.asked import find_profile
+
     given = [] if cores is None else ["--cores", cores]
-    return ["--workflow-profile", str(find_profile(snakefile, profile)), *given]
-
-
-def find_profile(snakefile: Path, profile: str) -> Path:
-    """Return the folder of a profile: as it is named, or one of those beside the Snakefile."""
-    from mixedflow.errors import did_you_mean, listing
-
-    if Path(profile).is_dir():
-        return Path(profile).resolve()
-    home = snakefile.resolve().parent
-    places = [place for place in (home / "profiles", home / "workflow/profiles") if place.is_dir()]
-    shipped = {folder.name: folder for place in places for folder in place.iterdir()}
-    if profile not in shipped:
-        raise ConfigError(
-            f"there is no profile '{profile}'{did_you_mean(profile, shipped)}; "
-            f"give a folder, or one of {listing(sorted(shipped))}"
-        )
-    return shipped[profile].resolve()
+    return ["--workflow-profile", str(find_profile(profile).parent.resolve()), *given]
 
 
 def _call(command: list[str]) -> int:

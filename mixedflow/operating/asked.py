@@ -81,6 +81,15 @@ def read_profile(place: Path) -> tuple[str, Mapping[str, Any]]:
     """
     from mixedflow.config import read_yaml
 
+    chosen = find_profile(place)
+    content = read_yaml(chosen) or {}
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{chosen} holds no mapping of options, so it is no profile of Snakemake")
+    return chosen.parent.name, content
+
+
+def find_profile(place: Path) -> Path:
+    """Return the file of a profile, which is a folder, its file, or the name of a shipped one."""
     shipped = shipped_profiles()
     folder = place
     if not place.exists() and place.name == str(place) and str(place) in shipped:
@@ -92,10 +101,7 @@ def read_profile(place: Path) -> tuple[str, Mapping[str, Any]]:
             f"there is no profile '{place}'{did_you_mean(str(place), shipped)}; name a folder that holds "
             f"profile.yaml, or one of mixedflow's: {listing(shipped)}"
         )
-    content = read_yaml(chosen) or {}
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{chosen} holds no mapping of options, so it is no profile of Snakemake")
-    return chosen.parent.name, content
+    return chosen
 
 
 def shipped_profiles() -> dict[str, Path]:

@@ -231,7 +231,7 @@ CHECKED = [
         "profile that is not there",
         "mixedflow run --profile slrum",
         ConfigError,
-        ("there is no profile 'slrum'", "did you mean 'slurm'?", "'slurm-noacct'"),
+        ("there is no profile 'slrum'", "did you mean 'slurm'?", "name a folder"),
         files={"config.yaml": GOOD, "data.csv": csv()},
         command=("run", "--config", "config.yaml", "--profile", "slrum"),
     ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -165,11 +164,12 @@ def test_run_passes_arguments_on_and_works_elsewhere(finished):
     assert "Fitting the model slope" in run.jobs
 
 
-def test_run_finds_a_shipped_profile_by_its_name(finished):
-    run = mixedflow("run", "--profile", "bignode", "--dry-run", "--", "--forceall", cwd=finished)
+def test_run_finds_a_shipped_profile_by_its_name(tmp_path):
+    place = copy_analysis(tmp_path / "analysis")
+    run = mixedflow("run", "--profile", "bignode", "--dry-run", cwd=place)
     assert run.code == 0, run.text
-    assert "profile " + str(finished / "workflow/profiles/bignode") in run.text
-    assert re.search(r"--dask=threads --workers=1?[0-9] ", run.text)
+    assert "profile " + str(ROOT / "workflow/profiles/bignode") in run.text
+    assert "Fitting the model slope" in run.jobs
 
 
 def test_run_refuses_a_wrong_configuration_before_snakemake_starts(tmp_path):
