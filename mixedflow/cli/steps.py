@@ -294,6 +294,10 @@ def report(  # noqa: PLR0913 - one argument an option
             "--config", "-c", help="Configuration: titles, units, comparisons; '-' reads it."
         ),
     ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option("--results", help="Folder of results whose run log is gathered and shown."),
+    ] = None,
     title: Annotated[str | None, typer.Option("--title", help="Title of the page.")] = None,
     author: Annotated[str | None, typer.Option("--author", help="Author of the page.")] = None,
 ) -> None:
@@ -314,6 +318,7 @@ def report(  # noqa: PLR0913 - one argument an option
             config=settings,
             title=title,
             author=author,
+            results=results,
         )
     console.note(f"report: {out}")
 

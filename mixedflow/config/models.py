@@ -180,6 +180,13 @@ class ReportConfig(Section):
 
     title: str = Field(default="Mixed models", description="Title of the page.")
     author: str | None = Field(default=None, description="Who answers for the analysis.")
+    run_log: bool = Field(
+        default=True,
+        description=(
+            "`true`: the section about times, memory and machines, *How it ran*; `false` leaves it out"
+            " (the log itself is always written)."
+        ),
+    )
 
 
 class ControlConfig(Section):

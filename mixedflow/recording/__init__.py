@@ -19,10 +19,13 @@ from mixedflow.recording.recorder import (
 )
 from mixedflow.recording.runs import job_variables, name_run
 from mixedflow.recording.sizes import note_read, note_written
-from mixedflow.recording.table import UNKNOWN, log_text, peak_of, seconds_text, size_text
+from mixedflow.recording.summary import Bar, JobSummary, bars, summaries
+from mixedflow.recording.table import UNKNOWN, job_of, log_text, peak_of, seconds_text, size_text
 
 __all__ = [
     "Attempt",
+    "Bar",
+    "JobSummary",
     "LOG",
     "Phase",
     "Recorder",
@@ -30,10 +33,12 @@ __all__ = [
     "SCHEMA",
     "UNKNOWN",
     "Worker",
+    "bars",
     "begin",
     "current",
     "end",
     "gather",
+    "job_of",
     "job_variables",
     "keep_log",
     "log_text",
@@ -48,4 +53,5 @@ __all__ = [
     "read_log",
     "seconds_text",
     "size_text",
+    "summaries",
 ]

@@ -40,6 +40,11 @@ class RunLog:
         last = max(names, default=None)
         return tuple(attempt for attempt in self.attempts if attempt.run == last)
 
+    def without(self, attempt: str) -> RunLog:
+        """Return the log without an attempt, by its id."""
+        kept = tuple(one for one in self.attempts if one.id != attempt)
+        return replace(self, attempts=kept)
+
     def by_job(self) -> dict[tuple[str, str], tuple[Attempt, ...]]:
         """Return for each stage and target the attempts of the last run in which it ran."""
         found: dict[tuple[str, str], list[Attempt]] = {}

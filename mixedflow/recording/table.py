@@ -33,7 +33,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _cells(one: Attempt) -> tuple[str, ...]:
     return (
-        f"{one.stage} {one.target}".strip(),
+        job_of(one),
         UNKNOWN if one.number is None else str(one.number),
         one.outcome,
         seconds_text(one.queue_seconds),
@@ -45,6 +45,11 @@ def _cells(one: Attempt) -> tuple[str, ...]:
         one.host or UNKNOWN,
         " ".join((one.reason or "").split()),
     )
+
+
+def job_of(one: Attempt) -> str:
+    """Return stage and target as one."""
+    return one.stage if one.target in ("", one.stage) else f"{one.stage} {one.target}"
 
 
 def peak_of(one: Attempt) -> int | None:

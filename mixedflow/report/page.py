@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from mixedflow.data.atomic import atomic_write_text
 from mixedflow.diagnostics import Comparison, Diagnostics
+from mixedflow.recording import RunLog
 from mixedflow.report import tables
 from mixedflow.report.charts import (
     caterpillar_figure,
@@ -26,6 +27,7 @@ from mixedflow.report.drawing import ChartFigure
 from mixedflow.report.inference import inference_view
 from mixedflow.report.inference_tables import ratio_table, tested_coefficients
 from mixedflow.report.residual_tables import residual_tables
+from mixedflow.report.running import running_view
 from mixedflow.report.scans import ScanSection, scan_facts
 from mixedflow.report.sweeps import SweepSection, sweep_facts
 from mixedflow.report.theme import asset, environment
@@ -70,6 +72,7 @@ class ReportInput:
     comparisons : tables of models side by side
     config_text : the configuration as it was written, YAML
     title, author : head of the page
+    log : how the run went; None leaves that section out
     generated : when, as text; empty leaves it out, so that equal input gives an equal page
     sweeps, scans : listed with a link to the page of each
     """
@@ -81,6 +84,7 @@ class ReportInput:
     author: str = ""
     generated: str = ""
     sweeps: tuple[SweepSection, ...] = ()
+    log: RunLog | None = None
     scans: tuple[ScanSection, ...] = ()
 
 
@@ -107,7 +111,10 @@ def render_report(content: ReportInput) -> str:
         }
         for item in content.comparisons
     ]
-    specs = {figure.key: figure.spec for model in models for figure in model["figures"]}
+    running = running_view(content.log)
+    figures = [figure for model in models for figure in model["figures"]]
+    figures += running.figures if running else ()
+    specs = {figure.key: figure.spec for figure in figures}
     template = environment().get_template("page.html.j2")
     return template.render(
         content=content,
@@ -115,6 +122,7 @@ def render_report(content: ReportInput) -> str:
         comparisons=comparisons,
         sweeps=[(sweep, sweep_facts(sweep)) for sweep in content.sweeps],
         scans=[(scan, scan_facts(scan)) for scan in content.scans],
+        running=running,
         specs=specs,
         style=asset("style.css"),
         script=asset("charts.js"),

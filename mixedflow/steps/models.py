@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from mixedflow import api
-from mixedflow.config import Config, ControlConfig, DaskConfig, DataConfig, ModelConfig, config_text
+from mixedflow.config import (
+    Config,
+    ControlConfig,
+    DaskConfig,
+    DataConfig,
+    ModelConfig,
+    ReportConfig,
+    config_text,
+)
 from mixedflow.config.inference import ComparisonConfig
 from mixedflow.config.plan import MONTE_CARLO
 from mixedflow.crossproducts.folder import MANIFEST, is_design, read_design
@@ -25,7 +33,7 @@ from mixedflow.errors import ConfigError, StoredFileError
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.driver import TraceRow
 from mixedflow.parallel import Runner, condense, map_reduce
-from mixedflow.recording import note, note_read, note_written, phase
+from mixedflow.recording import RunLog, current, keep_log, note, note_read, note_written, phase
 from mixedflow.report import (
     ModelSection,
     ReportInput,
@@ -156,6 +164,7 @@ def report_step(  # noqa: PLR0913 - what a page shows, and its head
     config: Config | None = None,
     title: str | None = None,
     author: str | None = None,
+    results: Path | None = None,
 ) -> None:
     """Write the page about models, folders with ``fit`` and ``diagnostics``, and of sweeps and scans."""
     check_place(out)
@@ -177,8 +186,18 @@ def report_step(  # noqa: PLR0913 - what a page shows, and its head
         generated=generated,
         sweeps=swept,
         scans=scanned,
+        log=None if results is None else _log(results, head),
     )
     write_report(out, content)
+
+
+def _log(results: Path, head: ReportConfig | None) -> RunLog | None:
+    """Gather the log of the run, and return what the page shows of it: not the attempt that this is."""
+    log = keep_log(results)
+    if head is not None and not head.run_log:
+        return None
+    mine = current()
+    return log if mine is None else log.without(mine.id)
 
 
 def _section(folder: Path, config: Config | None) -> ModelSection:

@@ -65,6 +65,9 @@ def test_a_finished_run_has_its_log_and_runs_nothing_again(finished):
     (prepare,) = log.by_job()["prepare", "sleepstudy"]
     assert (prepare.rows, prepare.bytes_read) == (180, DATA.stat().st_size)
     assert python_module("mixedflow", "log", cwd=finished).code == 0
+    page = (finished / "results/report.html").read_text("utf-8")
+    assert "How it ran" in page
+    assert "diagnose slope" in page
     for piece in (finished / "results/logs").rglob("*.jsonl"):
         piece.touch()
     assert "Nothing to be done" in snakemake("--dry-run", cwd=finished).text

@@ -35,10 +35,11 @@ rule report:
         sweeps=sweep_folders,
         scans=scan_folders,
         config=config_text(PLAN.config),
+        results=subpath(output.page, parent=True),
         version=VERSION,
     message:
         "Writing the report {output.page}"
     shell:
         "printf %s {params.config:q} | mixedflow --record {log:q} report {params.models:q} {params.sweeps:q}"
         " {params.scans:q}"
-        " --config - --out {output.page:q} > {log:q} 2>&1"
+        " --results {params.results:q} --config - --out {output.page:q} > {log:q} 2>&1"
