@@ -57,6 +57,10 @@ class FitError(MixedflowError):
     """The numbers cannot be fitted at all (as opposed to a fit that did not converge)."""
 
 
+class TerminatedError(BaseException):
+    """The process was told to end; like an interrupt, nothing but the command line catches it."""
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest choice, or an empty string."""
     pool = [str(choice) for choice in choices]

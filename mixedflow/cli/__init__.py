@@ -1,12 +1,14 @@
 """The command line: ``mixedflow VERB ...``. Every failure becomes one sentence and an exit code.
 
 Exit codes: 0 done; 1 an unexpected failure; 2 something in the input is wrong; 3 a fit did not
-converge; 130 interrupted. Heavy libraries are imported by the verbs that need them, so that
-``mixedflow --help`` answers at once. Stands outside the equations of ``docs/algorithm.md``.
+converge; 130 interrupted; 143 told to end, as jobs are. Heavy libraries are imported by the verbs that
+need them, so that ``mixedflow --help`` answers at once. Stands outside the equations of
+``docs/algorithm.md``.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import traceback
@@ -16,9 +18,10 @@ from pathlib import Path
 from mixedflow import recording
 from mixedflow.claims import SupersededError, claimed, outlast
 from mixedflow.cli.console import show_log
-from mixedflow.errors import MixedflowError
+from mixedflow.errors import MixedflowError, TerminatedError
 
 INTERRUPTED = 130
+TERMINATED = 143
 UNEXPECTED = 1
 WRONG_USE = 2
 
@@ -26,7 +29,14 @@ WRONG_USE = 2
 def main() -> None:
     """Run the command that the process was started with, then exit."""
     show_log()
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(invoke(sys.argv[1:]))
+
+
+def _terminate(*_: object) -> None:
+    """End as after an interrupt, so that nothing begun is left; a second signal ends at once."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise TerminatedError
 
 
 def invoke(arguments: Sequence[str]) -> int:
@@ -51,16 +61,23 @@ def _answer(arguments: Sequence[str]) -> int:
             code = app(ours, prog_name="mixedflow", standalone_mode=False)
         sys.stdout.flush()
     except MixedflowError as failure:
-        return _foreseen(failure, debug=debug)
+        code = _foreseen(failure, debug=debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted", INTERRUPTED)
+        code = _say("interrupted", INTERRUPTED)
+    except TerminatedError:
+        code = _say(
+            "told to end (SIGTERM), as a job is that is cancelled or whose time is over; run it again,"
+            " with more 'runtime' if it was the time",
+            TERMINATED,
+        )
     except BrokenPipeError:
         sys.stdout = None
-        return UNEXPECTED
+        code = UNEXPECTED
     except Exception as failure:
         if _is_wrong_use(failure):
-            return _say(_one_line(failure.format_message()), WRONG_USE)  # type: ignore[attr-defined]
-        return _unexpected(failure, debug=debug)
+            code = _say(_one_line(failure.format_message()), WRONG_USE)  # type: ignore[attr-defined]
+        else:
+            code = _unexpected(failure, debug=debug)
     return code if isinstance(code, int) else 0
 
 

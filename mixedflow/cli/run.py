@@ -18,7 +18,7 @@ import typer
 from mixedflow.cli import console
 from mixedflow.cli import options as opt
 from mixedflow.cli.steps import NotConvergedError
-from mixedflow.errors import ConfigError, MixedflowError
+from mixedflow.errors import ConfigError, MixedflowError, TerminatedError
 
 if TYPE_CHECKING:
     from mixedflow.config import Config
@@ -118,6 +118,10 @@ def _call(command: list[str]) -> int:
         except KeyboardInterrupt:
             # The terminal has interrupted Snakemake as well: let it stop its jobs and say so.
             process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+        except TerminatedError:
+            process.terminate()
             process.wait()
             raise
 

@@ -195,3 +195,27 @@ def test_a_verb_that_runs_on_workers_can_be_told_all_about_them(verb):
     known = {option for parameter in command.params for option in parameter.opts}
     keys = set(DaskConfig.model_fields) - {"kind"}
     assert {f"--{key.replace('_', '-')}" for key in keys} | {"--dask"} <= known
+
+
+TOLD_TO_END = """
+import os, signal
+from mixedflow import cli
+from mixedflow.crossproducts import storage
+
+def told(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+
+storage.sha256_of_file = told
+cli.main()
+"""
+
+
+def test_a_step_that_is_told_to_end_says_so_and_leaves_nothing(tmp_path):
+    data = mixedflow.__path__[0] + "/../config/data/sleepstudy.csv"
+    words = ["fit", data, "Reaction ~ Days + (1 | Subject)", "--out", str(tmp_path / "fit")]
+    ended = subprocess.run(
+        [sys.executable, "-c", TOLD_TO_END, *words], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 143
+    assert ended.stderr.splitlines()[-1].startswith("error: told to end (SIGTERM), as a job is")
+    assert list(tmp_path.iterdir()) == []
