@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mixedflow.data.manifest import CHECKSUM, checksum
+
 REFERENCES = Path(__file__).parent / "references"
 
 
@@ -118,3 +120,9 @@ def covariance_matrices(varcorr: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def residual_variance(varcorr: pd.DataFrame) -> float:
     return float(varcorr.loc[varcorr["group"] == "Residual", "vcov"].iloc[0])
+
+
+def sealed(content: dict[str, Any]) -> str:
+    """Return the JSON of a changed manifest as one who knows its checksum would write it."""
+    rest = {key: value for key, value in content.items() if key != CHECKSUM}
+    return json.dumps({**rest, CHECKSUM: checksum(rest)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import helpers
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,7 +45,7 @@ def test_a_folder_is_verified(tmp_path):
         ({"data": None}, "does not say where its rows came from"),
         ({"spec": content["spec"] | {"formula": "y ~ x2 + (1 | g)"}}, "another design"),
     ):
-        manifest.write_text(json.dumps(content | change))
+        manifest.write_text(helpers.sealed(content | change))
         with pytest.raises(StoredFileError, match=text):
             mf.load_crossproducts(place)
     manifest.write_text(good)

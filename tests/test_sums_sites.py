@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import helpers
 import numpy as np
 import pytest
 from sums_of_rows import FULL, ROWS, agree
@@ -78,6 +79,6 @@ def test_schemas_that_cannot_be_shared(tmp_path):
         ({"format": ""}, "does not describe"),
         ({"moments": 5}, "is damaged"),
     ):
-        path.write_text(json.dumps(content | change))
+        path.write_text(helpers.sealed(content | change))
         with pytest.raises(StoredFileError, match=text):
             mf.SharedSchema.load(tmp_path / "told")

@@ -6,7 +6,6 @@ and a manifest that names the model and where its rows came from.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,14 @@ from mixedflow.crossproducts.condensed import Condensed
 from mixedflow.crossproducts.storage import load_crossproducts, save_crossproducts
 from mixedflow.crossproducts.types import same_positions
 from mixedflow.data.atomic import atomic_folder, atomic_write_text
-from mixedflow.data.manifest import ManifestKind, read_json, read_manifest
+from mixedflow.data.manifest import (
+    FILES,
+    ManifestKind,
+    check_digests,
+    digests_of,
+    read_json,
+    read_manifest,
+)
 from mixedflow.design.encode import Encoder
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import spec_from_json
@@ -23,9 +29,15 @@ from mixedflow.errors import MixedflowError, StoredFileError
 
 MANIFEST = "manifest.json"
 KIND = ManifestKind(
-    "condensed data", MANIFEST, 2, "mixedflow-design", again="condense the data again"
+    "condensed data",
+    MANIFEST,
+    2,
+    "mixedflow-design",
+    again="delete the folder and condense the data again",
 )
 OWN_FILES = (MANIFEST, "schema", "crossproducts")
+PARTS = ("schema/schema.json", "crossproducts/manifest.json")
+"""Manifests of what a folder is made of; they name their own files."""
 
 
 def is_design(path: Path) -> bool:
@@ -60,14 +72,14 @@ def write_design(condensed: Condensed, folder: Path, data: Mapping[str, Any]) ->
     condensed.schema.save(folder / "schema")
     save_crossproducts(sums, folder / "crossproducts")
     content = {
-        **KIND.head(),
         "spec": condensed.spec.to_json(),
         "data": dict(data),
         "rows_in": sums.rows_in,
         "rows_used": sums.n_obs,
         "missing": dict(sums.missing),
+        FILES: digests_of(folder, PARTS),
     }
-    atomic_write_text(manifest, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    atomic_write_text(manifest, KIND.text(content, indent=2))
 
 
 def read_design(folder: Path) -> tuple[Condensed, dict[str, Any]]:
@@ -86,6 +98,7 @@ def read_design(folder: Path) -> tuple[Condensed, dict[str, Any]]:
             f" {content.get('rows_used')}; condense the data again"
         )
     schema = Schema.load(folder / "schema")
+    check_digests(folder, content[FILES], KIND)
     try:
         spec = spec_from_json(content["spec"])
         described = Encoder(spec, schema).info
@@ -105,5 +118,9 @@ def _manifest_of(folder: Path) -> dict[str, Any]:
     if not isinstance(content.get("data"), dict) or not {"source", "path"} <= set(content["data"]):
         raise StoredFileError(
             f"'{folder / MANIFEST}' does not say where its rows came from; condense the data again"
+        )
+    if not isinstance(content.get(FILES), dict) or set(content[FILES]) != set(PARTS):
+        raise StoredFileError(
+            f"'{folder / MANIFEST}' does not name the files beside it; condense the data again"
         )
     return content

@@ -6,7 +6,6 @@ numbers, ``manifest.json`` the format version, the columns and the SHA-256 of th
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -35,35 +34,46 @@ OWN_FILES = ("arrays.npz", "manifest.json")
 GROUP_ARRAYS = ("n_obs", "sum_log_weight", "XYtBXY")
 
 
-def save_crossproducts(sums: CrossProducts, folder: Path | str) -> None:
-    """Write the sums to a folder; it appears whole or not at all."""
+def save_crossproducts(sums: CrossProducts, folder: Path | str, piece: str = "") -> None:
+    """Write the sums to a folder; it appears whole or not at all.
+
+    Parameters
+    ----------
+    sums : what to write
+    folder : where
+    piece : what these sums are of, where they are a part of others
+    """
     with atomic_folder(Path(folder), OWN_FILES) as place:
         arrays = _arrays_of(sums)
         np.savez(place / "arrays.npz", allow_pickle=False, **arrays)
         manifest = {
-            **KIND.head(),
             "arrays_sha256": sha256_of_file(place / "arrays.npz"),
             "rows_in": sums.rows_in,
             "missing": dict(sums.missing),
             "info": info_to_json(sums.info),
             "keys": [_key_to_json(key, part) for key, part in sums.keyed.items()],
+            **({"piece": piece} if piece else {}),
         }
-        (place / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        (place / KIND.file).write_text(KIND.text(manifest), encoding="utf-8")
 
 
-def load_crossproducts(folder: Path | str) -> CrossProducts:
+def load_crossproducts(folder: Path | str, piece: str = "") -> CrossProducts:
     """Read sums that :func:`save_crossproducts` wrote.
 
     Raises
     ------
     StoredFileError
-        if a file is missing, damaged, or of another format version.
+        if a file is missing, damaged, of another format version, or the sums are another piece.
     """
     folder = Path(folder)
     manifest = read_manifest(folder, KIND)
     lacking = [key for key in MANIFEST_KEYS if key not in manifest]
     if lacking:
         raise StoredFileError(f"cross-products '{folder}': manifest.json lacks {listing(lacking)}")
+    if manifest.get("piece", "") != piece:
+        raise StoredFileError(
+            f"cross-products '{folder}' are those of '{manifest.get('piece', '')}'; {KIND.again}"
+        )
     path = folder / "arrays.npz"
     if not path.is_file():
         raise StoredFileError(f"cross-products '{folder}' have no arrays.npz; condense them again")

@@ -1,16 +1,25 @@
 """The JSON file that says what a folder of ours holds, read with the same checks everywhere.
 
-Stands outside the equations of ``docs/algorithm.md``; every room that reads a folder uses it.
+It carries a checksum of what it says, so that a number changed on the disk is an error and never
+another result; of the files beside it, it may name theirs. Stands
+outside the equations of ``docs/algorithm.md``; every room that reads a folder uses it.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mixedflow.data.fingerprint import sha256_of_file, sha256_of_text
 from mixedflow.errors import StoredFileError
+
+CHECKSUM = "checksum"
+"""Key of the SHA-256 over everything else in the file."""
+FILES = "files"
+"""Key of the SHA-256 of files beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,15 @@ class ManifestKind:
         named = {"format": self.format} if self.format else {}
         return {**named, "format_version": self.version}
 
+    def text(
+        self, content: Mapping[str, Any], *, indent: int | None = 1, allow_nan: bool = True
+    ) -> str:
+        """Return what is written: head and content as JSON, and their checksum."""
+        whole = {**self.head(), **content}
+        plain = json.loads(json.dumps(whole, allow_nan=allow_nan))
+        sealed = {**plain, CHECKSUM: checksum(plain)}
+        return json.dumps(sealed, indent=indent, ensure_ascii=False) + "\n"
+
 
 def read_manifest(folder: Path, kind: ManifestKind) -> dict[str, Any]:
     """Return the manifest of a folder.
@@ -58,8 +76,49 @@ def read_manifest(folder: Path, kind: ManifestKind) -> dict[str, Any]:
             f"'{path}' has format version {version!r}; this version of mixedflow reads version "
             f"{kind.version}{again}"
         )
-    manifest: dict[str, Any] = content
-    return manifest
+    return _unsealed(content, path, again)
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of plain JSON values, whatever their order and layout in the file."""
+    return sha256_of_text(json.dumps(content, sort_keys=True))
+
+
+def _unsealed(content: dict[str, Any], path: Path, again: str) -> dict[str, Any]:
+    """Return the content without its checksum, which must be that of the rest."""
+    found = content.pop(CHECKSUM, None)
+    if found is None:
+        raise StoredFileError(f"'{path}' is damaged or of an earlier mixedflow: no checksum{again}")
+    if found != checksum(content):
+        raise StoredFileError(
+            f"'{path}' is damaged or was changed after it was written: its checksum is that of other "
+            f"content{again}"
+        )
+    return content
+
+
+def digests_of(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the SHA-256 of files in a folder by their paths in it."""
+    return {name: sha256_of_file(folder / name) for name in names}
+
+
+def check_digests(folder: Path, digests: Any, kind: ManifestKind) -> None:
+    """Raise unless the files beside a manifest are those that it was written with.
+
+    Raises
+    ------
+    StoredFileError
+        if one is missing, was changed, or is that of another folder.
+    """
+    for name, digest in digests.items():
+        path, again = folder / name, f"; {kind.again}" if kind.again else ""
+        if not path.is_file():
+            raise StoredFileError(f"'{path}' is missing, which '{kind.file}' lists{again}")
+        if sha256_of_file(path) != digest:
+            raise StoredFileError(
+                f"'{path}' is damaged, or is not the file that '{folder / kind.file}' was written "
+                f"with{again}"
+            )
 
 
 def read_json(path: Path, missing: str) -> Any:

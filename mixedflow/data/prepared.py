@@ -1,13 +1,12 @@
 """Prepared data: a folder of Parquet parts with a manifest that says what is in them.
 
 Stands before "Rows become columns" in ``docs/algorithm.md``; the files are those of DESIGN 4. What
-the manifest says is verified on reading: a part that is missing, cut off or changed is an error,
-never other numbers.
+the manifest says is verified on reading, of every column that is read: a part that is missing, cut off
+or changed is an error, never other numbers.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,13 @@ from mixedflow.data.columns import ColumnRule, Declarations
 from mixedflow.data.fingerprint import sha256_of_file, sha256_of_text
 from mixedflow.data.manifest import ManifestKind, read_manifest
 from mixedflow.data.parquet import ParquetSource
+from mixedflow.data.part_checks import columns_hold, footer_holds
 from mixedflow.errors import SourceError, StoredFileError, listing
 
 MANIFEST = "manifest.json"
-KIND = ManifestKind("prepared data", MANIFEST, 1, again="prepare the data again")
+KIND = ManifestKind(
+    "prepared data", MANIFEST, 1, again="delete the folder and prepare the data again"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class PartRecord:
     Attributes
     ----------
     file, rows, bytes, sha256 : the file's name, its rows, size and content
+    crc32 : of the file's footer, then of each of its columns
     first_group, last_group : the range of the group's values, None without a group
     """
 
@@ -40,6 +43,7 @@ class PartRecord:
     rows: int
     bytes: int
     sha256: str
+    crc32: tuple[int, ...]
     first_group: str | int | float | None = None
     last_group: str | int | float | None = None
 
@@ -80,12 +84,11 @@ class PreparedManifest:
         """Return what is written as JSON."""
         plain = {name: getattr(self, name) for name in self.__slots__ if name != "parts"}
         listed = [{k: getattr(p, k) for k in PartRecord.__slots__} for p in self.parts]
-        return {**KIND.head(), **plain, "parts": listed}
+        return {**plain, "parts": listed}
 
     def save(self, folder: Path) -> None:
         """Write ``manifest.json``."""
-        text = json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        atomic_write_text(folder / MANIFEST, text + "\n")
+        atomic_write_text(folder / MANIFEST, KIND.text(self.as_dict(), indent=2, allow_nan=False))
 
     @classmethod
     def load(cls, folder: Path) -> PreparedManifest:
@@ -94,9 +97,12 @@ class PreparedManifest:
         del stored["format_version"]
         _check_keys(stored, cls.__slots__, folder)
         parts = stored.pop("parts")
-        for part in parts:
-            _check_keys(part, PartRecord.__slots__, folder)
-        return cls(parts=tuple(PartRecord(**part) for part in parts), **stored)
+        return cls(parts=tuple(_part_of(part, folder) for part in parts), **stored)
+
+
+def _part_of(stored: dict[str, Any], folder: Path) -> PartRecord:
+    _check_keys(stored, PartRecord.__slots__, folder)
+    return PartRecord(**{**stored, "crc32": tuple(stored["crc32"])})
 
 
 def _check_keys(stored: Any, names: Sequence[str], folder: Path) -> None:
@@ -153,7 +159,11 @@ class PreparedData(ParquetSource):
         return self.manifest.parts[index].sha256
 
     def _read_raw(self, index: int, columns: Sequence[str]) -> pa.Table:
+        part = self.manifest.parts[index]
+        path = self.folder / part.file
         try:
+            if not columns_hold(path, part.crc32, columns):
+                raise _changed(path)
             return super()._read_raw(index, columns)
         except SourceError as error:
             raise StoredFileError(str(error)) from error
@@ -162,10 +172,14 @@ class PreparedData(ParquetSource):
         """Compare every part's SHA-256 with the manifest's."""
         for part in self.manifest.parts:
             if sha256_of_file(self.folder / part.file) != part.sha256:
-                raise StoredFileError(
-                    f"'{self.folder / part.file}' was changed since it was prepared "
-                    "(its SHA-256 is another); prepare the data again"
-                )
+                raise _changed(self.folder / part.file)
+
+
+def _changed(path: Path) -> StoredFileError:
+    return StoredFileError(
+        f"'{path}' is damaged or was changed after it was written: its checksum is that of other "
+        f"content; {KIND.again}"
+    )
 
 
 def _verified(folder: Path, part: PartRecord) -> Path:
@@ -180,6 +194,8 @@ def _verified(folder: Path, part: PartRecord) -> Path:
             f"'{path}' has {size:,} bytes where '{folder / MANIFEST}' says {part.bytes:,}; "
             "prepare the data again"
         )
+    if not footer_holds(path, part.crc32):
+        raise _changed(path)
     return path
 
 

@@ -7,7 +7,6 @@ names of levels leave it. Summaries add up to one schema, which goes back to all
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixedflow.data.atomic import atomic_folder
-from mixedflow.data.manifest import ManifestKind, read_manifest
+from mixedflow.data.manifest import FILES, ManifestKind, check_digests, digests_of, read_manifest
 from mixedflow.design.checks import check_summary
 from mixedflow.design.moments import Moments, PowerSums
 from mixedflow.design.pilots import sampled_moments
@@ -76,8 +75,7 @@ class SharedSchema:
     def save(self, path: str | Path) -> None:
         """Write it to a folder, ``summary.json`` with the long lists of levels beside it."""
         with atomic_folder(Path(path), OWN_FILES) as place:
-            text = json.dumps(_to_json(self, place), indent=1, ensure_ascii=False)
-            (place / FILE).write_text(text, encoding="utf-8")
+            (place / FILE).write_text(KIND.text(_to_json(self, place)), encoding="utf-8")
 
     @staticmethod
     def load(path: str | Path) -> SharedSchema:
@@ -136,7 +134,7 @@ def _to_json(shared: SharedSchema, folder: Path) -> dict[str, Any]:
     for k, table in enumerate(summary.pairs.values()):
         pq.write_table(table, folder / f"pairs-{k}.parquet")
     return {
-        **KIND.head(),
+        FILES: digests_of(folder, (f"pairs-{k}.parquet" for k in range(len(summary.pairs)))),
         "spec": shared.spec.to_json(),
         "source": summary.source,
         "rows_in": summary.rows_in,
@@ -171,7 +169,10 @@ def _digits(value: Any) -> str:
 def _load(folder: Path) -> SharedSchema:
     content = read_manifest(folder, KIND)
     try:
+        check_digests(folder, content[FILES], KIND)
         return SharedSchema(spec_from_json(content["spec"]), _summary_from(content, folder))
+    except StoredFileError:
+        raise
     except (
         AttributeError,
         KeyError,

@@ -7,7 +7,6 @@ renamed.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixedflow.covariance.residual_types import ResidualDesign
-from mixedflow.data.manifest import ManifestKind, read_manifest
+from mixedflow.data.fingerprint import sha256_of_file
+from mixedflow.data.manifest import ManifestKind, check_digests, read_manifest
 from mixedflow.design.levels import LevelSet
 from mixedflow.design.positions import ResidualSchema
 from mixedflow.design.schema import FORMAT_VERSION, Schema
@@ -40,7 +40,7 @@ def save_schema(schema: Schema, folder: Path) -> None:
             name: store_list(folder, f"levels-{k}.parquet", kind, values)
             for k, (name, (kind, values)) in enumerate(lists.items())
         }
-        text = json.dumps(_to_json(schema, stored), indent=1, ensure_ascii=False)
+        text = KIND.text(_to_json(schema, stored))
         temporary = folder / f".{SCHEMA_FILE}.tmp"
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, folder / SCHEMA_FILE)  # noqa: PTH105 - atomic on every platform
@@ -56,13 +56,13 @@ def store_list(folder: Path, file: str, kind: str, values: Any) -> dict[str, Any
     temporary = folder / f".{file}.tmp"
     pq.write_table(pa.table({"level": array}), temporary)
     os.replace(temporary, folder / file)  # noqa: PTH105 - atomic on every platform
-    return {"kind": kind, "file": file, "count": len(array)}
+    digest = sha256_of_file(folder / file)
+    return {"kind": kind, "file": file, "count": len(array), "sha256": digest}
 
 
 def _to_json(schema: Schema, lists: Mapping[str, Any]) -> dict[str, Any]:
     pilots = schema.pilots
     return {
-        **KIND.head(),
         "design_key": schema.design_key,
         "source": schema.source,
         "rows_in": schema.rows_in,
@@ -112,7 +112,7 @@ def load_schema(folder: Path) -> Schema:
     content = read_manifest(folder, KIND)
     try:
         return _from_json(content, folder)
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError, pa.ArrowException) as error:
         raise StoredFileError(f"The schema at {path} is damaged: {error!r}.") from None
 
 
@@ -159,6 +159,7 @@ def load_list(folder: Path, entry: Mapping[str, Any]) -> LevelSet:
     """Undo :func:`store_list`."""
     kind = entry["kind"]
     if "file" in entry:
+        check_digests(folder, {entry["file"]: entry["sha256"]}, KIND)
         column = pq.read_table(folder / entry["file"]).column("level").cast(_ARROW[kind])
         if len(column) != entry["count"]:
             raise ValueError(f"{entry['file']} holds {len(column)} levels, not {entry['count']}")

@@ -7,7 +7,6 @@ Stands at "A second pass" in ``docs/algorithm.md``. A folder of diagnostics hold
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +55,7 @@ class Diagnostics:
     extremes : row, fitted, residual, standardised and the level of each grouping factor
     checks : see :func:`~mixedflow.diagnostics.checks.check_rows`
     random : see :func:`~mixedflow.diagnostics.ranef.random_columns`
+    fit_digest : SHA-256 of the fit's ``fit.json``; empty for a fit that was not stored
     """
 
     n: int
@@ -67,6 +67,7 @@ class Diagnostics:
     extremes: Columns
     checks: tuple[Check, ...]
     random: tuple[RandomColumn, ...]
+    fit_digest: str = ""
 
 
 def diagnose(
@@ -75,6 +76,7 @@ def diagnose(
     encoder: Encoder,
     folder: Path | None = None,
     map_reduce: MapReduce = run_in_order,
+    fit_digest: str = "",
 ) -> Diagnostics:
     """Run the second pass over the rows of a fit and judge it.
 
@@ -85,9 +87,11 @@ def diagnose(
     encoder : turns a partition into its design, from the fit's spec and schema
     folder : where ``residuals.parquet`` and ``summary.json`` go; None writes nothing
     map_reduce : ``map_reduce(fn, n_items, combine)``, how the partitions are worked through
+    fit_digest : of the stored fit
     """
     sums = residual_pass(fit, source, encoder, folder, map_reduce)
     result = assemble(fit, sums, tuple(factor.name for factor in encoder.info.factors))
+    result = dataclasses.replace(result, fit_digest=fit_digest)
     if folder is not None:
         save_diagnostics(result, folder)
     return result
@@ -215,8 +219,8 @@ def _plain(value: Any) -> Any:
 
 def save_diagnostics(result: Diagnostics, folder: Path) -> None:
     """Write ``summary.json`` into the folder."""
-    document = {**KIND.head(), **_plain(dataclasses.asdict(result))}
-    atomic_write_text(folder / SUMMARY, json.dumps(document, allow_nan=False))
+    document = _plain(dataclasses.asdict(result))
+    atomic_write_text(folder / SUMMARY, KIND.text(document, indent=None, allow_nan=False))
 
 
 def load_diagnostics(folder: Path) -> Diagnostics:

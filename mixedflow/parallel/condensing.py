@@ -9,6 +9,7 @@ schema, so that one changed partition costs one piece. Stands at "Sums are added
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -65,6 +66,8 @@ from mixedflow.parallel.single_pass import (
 )
 from mixedflow.parallel.tree import Addition
 from mixedflow.parallel.whole_rows import holds_whole_groups, kept_rows
+
+LOG = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -326,11 +329,12 @@ class _Condensing:
         place = pieces.place(self.source, index)
         if place.exists():
             try:
-                return load_crossproducts(place)
-            except StoredFileError:
+                return load_crossproducts(place, place.name)
+            except StoredFileError as fault:
+                LOG.warning("%s: computed again", fault)
                 shutil.rmtree(place, ignore_errors=True)
         sums = self.partition(index)
-        save_crossproducts(sums, place)
+        save_crossproducts(sums, place, place.name)
         return sums
 
 

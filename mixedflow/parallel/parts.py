@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from mixedflow.data.columns import Place
 from mixedflow.data.fingerprint import sha256_of_file
+from mixedflow.data.part_checks import part_checksums
 from mixedflow.data.prepared import PartRecord
 from mixedflow.data.source import Source
 from mixedflow.errors import MissingValuesError
@@ -123,7 +124,8 @@ def write_part(table: pa.Table, folder: Path, name: str, groups: Sequence[Any] =
     )
     first, last = (groups[0], groups[-1]) if len(groups) else (None, None)
     size = path.stat().st_size
-    return PartRecord(path.name, table.num_rows, size, sha256_of_file(path), first, last)
+    sha256, crc32 = sha256_of_file(path), part_checksums(path)
+    return PartRecord(path.name, table.num_rows, size, sha256, crc32, first, last)
 
 
 def _storable(column: pa.ChunkedArray) -> pa.ChunkedArray:

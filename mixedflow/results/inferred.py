@@ -8,7 +8,6 @@ every file must be as it was written.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,7 +95,6 @@ def save_inferred(found: Inferred, folder: Path) -> None:
     with atomic_folder(folder, OWN_FILES) as place:
         entries = [_written(one, place) for one in found.tables]
         document = {
-            **KIND.head(),
             "formula": found.formula,
             "settings": dict(found.settings),
             "ddf": found.ddf,
@@ -106,8 +104,7 @@ def save_inferred(found: Inferred, folder: Path) -> None:
             "versions": dict(found.versions),
             "tables": entries,
         }
-        text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-        (place / MANIFEST).write_text(text, encoding="utf-8")
+        (place / MANIFEST).write_text(KIND.text(document, allow_nan=False), encoding="utf-8")
 
 
 def _written(one: InferredTable, place: Path) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 Stands at "Shards" in ``docs/algorithm.md``. Columns are factor, level, column, blup, sd. The levels of a
 part come in stretches, and in a stretch one column of the factor after the other; the length of a
 stretch and the kind of the levels are in the file's metadata, so that levels come back in the order of
-their values. Pages carry checksums, which reading verifies.
+their values. Reading verifies that a part is the file that was written.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mixedflow.data.fingerprint import sha256_of_file
 from mixedflow.design.levels import LevelKind, LevelSet
 from mixedflow.errors import StoredFileError
 
@@ -45,13 +47,23 @@ def part_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob(PART_FILES[0]), key=lambda path: (len(path.name), path.name))
 
 
-def copy_parts(folder: Path, to: Path) -> int:
+def copy_parts(folder: Path, to: Path, digests: Mapping[str, str]) -> int:
     """Copy the parts in a folder to another one; return their rows."""
     rows = 0
     for path in part_paths(folder):
+        check_part(path, digests)
         shutil.copyfile(path, to / path.name)
         rows += pq.read_metadata(path).num_rows
     return rows
+
+
+def check_part(path: Path, digests: Mapping[str, str]) -> None:
+    """Raise unless a part is the file whose SHA-256 was stored with the fit."""
+    if sha256_of_file(path) != digests.get(path.name):
+        raise StoredFileError(
+            f"'{path}' is damaged, or is not the file that the fit was written with; fit the model "
+            "again"
+        )
 
 
 def read_part(path: Path, q: int) -> Part:

@@ -7,7 +7,7 @@ variances when they are asked for, and written to Parquet in parts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -35,6 +35,7 @@ from mixedflow.results.fit_result import FitResult
 from mixedflow.results.ranef_parts import (
     PART_FILES,
     Part,
+    check_part,
     copy_parts,
     part_paths,
     part_schema,
@@ -64,11 +65,13 @@ class ShardedFit(FitResult):
     system : the equations, the levels added up as one; None for a fit that was read from disk
     levels : the shards; None for a fit that was read from disk
     stored : the folder of its random effects, for a fit that was read from disk
+    digests : SHA-256 of the files there by their names
     """
 
     system: ModelSystem | None = None
     levels: ShardStore | None = None
     stored: Path | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def ranef(self) -> dict[str, pd.DataFrame]:
@@ -97,7 +100,7 @@ class ShardedFit(FitResult):
         """
         with atomic_folder(Path(path), PART_FILES) as folder:
             if self.stored is not None:
-                return copy_parts(self.stored, folder)
+                return copy_parts(self.stored, folder, self.digests)
             name, columns = self._factor_columns()
             task = WriteEffects(self._effects, str(folder.absolute()), name, tuple(columns))
             return int(sum(self._store.each(task)))
@@ -196,7 +199,10 @@ class ShardedFit(FitResult):
     def _every_part(self, q: int) -> list[Part]:
         if self.stored is None:
             return self._store.each(GatherEffects(self._effects))
-        return [read_part(path, q) for path in part_paths(self.stored)]
+        paths = part_paths(self.stored)
+        for path in paths:
+            check_part(path, self.digests)
+        return [read_part(path, q) for path in paths]
 
 
 @dataclass(frozen=True, slots=True)

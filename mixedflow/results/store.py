@@ -8,7 +8,6 @@ parameters and the log-likelihood and the fixed effects must agree with what is 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,13 @@ import pyarrow.parquet as pq
 
 from mixedflow.crossproducts.storage import load_crossproducts, save_crossproducts
 from mixedflow.data.atomic import atomic_folder
-from mixedflow.data.manifest import ManifestKind, read_manifest
+from mixedflow.data.manifest import (
+    FILES,
+    ManifestKind,
+    check_digests,
+    digests_of,
+    read_manifest,
+)
 from mixedflow.design.encode import Encoder
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import spec_from_json
@@ -42,12 +47,14 @@ from mixedflow.inference.fixed import coefficient_table
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.tabulating import pd
 
-KIND = ManifestKind("a fit", "fit.json", 1, "mixedflow-fit")
+KIND = ManifestKind("a fit", "fit.json", 1, "mixedflow-fit", again="`mixedflow fit` writes it")
 OWN_FILES = ("fit.json", "ranef.parquet", "ranef", "trace.parquet", "schema", "crossproducts")
 """Names in the folder of any fit, so that one of another kind is replaced."""
+PARTS = ("schema/schema.json", "crossproducts/manifest.json", "trace.parquet")
+"""Files that ``fit.json`` knows by their SHA-256; manifests among them know their own files."""
 REQUIRED = (
     "spec", "parameters", "reml", "method", "solver", "loglik", "fixef", "certificate", "df_model",
-    "converged", "singular_terms", "seconds", "data_summary", "messages", "timings", "versions",
+    "converged", "singular_terms", "seconds", "data_summary", "messages", "timings", "versions", FILES,
 )  # fmt: skip
 AGREEMENT = 1e-9
 """Relative difference between the stored and the recomputed log-likelihood that is rounding."""
@@ -62,8 +69,8 @@ def save_fit(fit: FitResult, folder: Path) -> None:
         save_crossproducts(fit.crossproducts, place / "crossproducts")
         pq.write_table(_ranef_table(fit), place / "ranef.parquet")
         write_trace(fit, place / "trace.parquet")
-        text = json.dumps({**KIND.head(), **fit_content(fit)}, indent=1, allow_nan=True)
-        (place / "fit.json").write_text(text, encoding="utf-8")
+        content = {**fit_content(fit), FILES: digests_of(place, (*PARTS, "ranef.parquet"))}
+        (place / KIND.file).write_text(KIND.text(content), encoding="utf-8")
 
 
 def fit_content(fit: FitResult) -> dict[str, Any]:
@@ -154,6 +161,7 @@ def load_fit(folder: Path) -> FitResult:
         sums = load_crossproducts(folder / "crossproducts")
         params = stored_parameters(content)
         trace = read_trace(folder / "trace.parquet")
+        check_digests(folder, content[FILES], KIND)
         estimates = _verified(content, params, Encoder(spec, schema), (sums, trace, folder))
     return FitResult(
         spec=spec,

@@ -5,7 +5,6 @@ Stands at "Fitting" and "A second pass" in ``docs/algorithm.md``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -27,8 +26,16 @@ from mixedflow.config.plan import MONTE_CARLO
 from mixedflow.crossproducts.folder import MANIFEST, is_design, read_design
 from mixedflow.crossproducts.types import with_structure
 from mixedflow.data import check_folder, check_place
+from mixedflow.data.manifest import read_manifest
+from mixedflow.data.prepared import KIND as PREPARED
 from mixedflow.design import Encoder, check_columns
-from mixedflow.diagnostics import Comparison, compare_by_ratio, diagnose, load_diagnostics
+from mixedflow.diagnostics import (
+    Comparison,
+    Diagnostics,
+    compare_by_ratio,
+    diagnose,
+    load_diagnostics,
+)
 from mixedflow.errors import ConfigError, StoredFileError
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.driver import TraceRow
@@ -151,7 +158,8 @@ def diagnose_step(
     note(rows=source.n_rows, partitions=source.n_partitions)
     with runner_of(dask) as runner, phase("diagnose"):
         run = partial(map_reduce, runner=runner, on_done=on_done)
-        diagnose(fit, source, Encoder(fit.spec, fit.schema), out, run)
+        digest = file_digest(fitted / "fit.json")
+        diagnose(fit, source, Encoder(fit.spec, fit.schema), out, run, digest)
     note_written(out)
 
 
@@ -212,10 +220,21 @@ def _section(folder: Path, config: Config | None) -> ModelSection:
     return ModelSection(
         name=name,
         fit=fit,
-        diagnostics=load_diagnostics(diagnostics) if shown else None,
+        diagnostics=_diagnostics(folder) if shown else None,
         inference=_inference(folder, name, config),
         **_from_config(folder, name, config),
     )
+
+
+def _diagnostics(folder: Path) -> Diagnostics:
+    """Return the diagnostics of the fit in a folder."""
+    place, found = folder / "diagnostics", load_diagnostics(folder / "diagnostics")
+    if found.fit_digest and found.fit_digest != file_digest(folder / "fit" / "fit.json"):
+        raise StoredFileError(
+            f"'{place}' is of another fit than '{folder / 'fit'}'; `mixedflow diagnose {folder}/fit "
+            f"DATA --out {place}` judges that one"
+        )
+    return found
 
 
 def _inference(folder: Path, name: str, config: Config | None) -> Inferred | None:
@@ -240,7 +259,7 @@ def _from_config(folder: Path, name: str, config: Config | None) -> dict[str, An
         raise ConfigError(f"the model '{name}' of '{folder}' is not in the configuration")
     model = config.models[name]
     prepared = folder.parent.parent / model.data / "prepared" / MANIFEST
-    manifest = json.loads(prepared.read_text(encoding="utf-8")) if prepared.is_file() else {}
+    manifest = read_manifest(prepared.parent, PREPARED) if prepared.is_file() else {}
     return {
         "title": model.title or "",
         "units": dict(config.data[model.data].units),

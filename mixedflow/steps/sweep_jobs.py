@@ -80,14 +80,13 @@ class SweepJobs:
         for note in (folder / JOBS).glob("*.json"):
             note.unlink(missing_ok=True)
         content = {
-            **KIND.head(),
             "data": self.data.model_dump(mode="json", exclude_unset=True),
             "sweep": self.sweep.model_dump(mode="json", exclude_unset=True),
             "models": list(self.models),
             "traits": self.traits,
             "jobs": [asdict(job) for job in self.jobs],
         }
-        atomic_write_text(folder / PLAN, json.dumps(content, ensure_ascii=False) + "\n")
+        atomic_write_text(folder / PLAN, KIND.text(content, indent=None))
 
     @classmethod
     def load(cls, folder: Path) -> SweepJobs:

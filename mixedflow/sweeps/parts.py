@@ -2,13 +2,16 @@
 
 Stands at "Sweeps" in ``docs/algorithm.md``. A row is known by its trait, the digest of the trait's
 values and the key of its model, which covers the model, the options and the predictors' values. A part
-gets its name when it is complete; one that is damaged is removed, and its rows are fitted again.
+gets its name, which tells its rows and its bytes, when it is complete; one that is damaged is removed,
+and its rows are fitted again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,14 +21,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import mixedflow
-from mixedflow.data.atomic import atomic_file
+from mixedflow.data.atomic import atomic_write_bytes
 from mixedflow.data.columns import to_text
 from mixedflow.data.fingerprint import sha256_of_text
-from mixedflow.data.parquet import open_parquet
 from mixedflow.design.types import Float
 from mixedflow.results.tabulating import pd
 from mixedflow.sweeps.model import SweepModel
 from mixedflow.sweeps.standin import StandInSource
+
+LOG = logging.getLogger(__name__)
 
 FOLDER = "parts"
 FORMAT = "mixedflow-sweep-part 1"
@@ -121,9 +125,11 @@ class Parts:
         """Keep rows, with the columns :data:`KEY` and :data:`DIGEST`."""
         text = "\n".join(frame["trait"] + "\0" + frame[DIGEST] + "\0" + frame[KEY])
         table = pa.Table.from_pandas(frame, preserve_index=False)
-        table = table.replace_schema_metadata({"mixedflow": FORMAT})
-        with atomic_file(self.folder / f"{sha256_of_text(text)[:LENGTH]}.parquet") as place:
-            pq.write_table(table, place, write_page_checksum=True)
+        buffer = io.BytesIO()
+        pq.write_table(table.replace_schema_metadata({"mixedflow": FORMAT}), buffer)
+        content = buffer.getvalue()
+        name = f"{sha256_of_text(text)[:LENGTH]}-{_digest(content)}.parquet"
+        atomic_write_bytes(self.folder / name, content)
 
     def read(self, keys: Iterable[str]) -> pd.DataFrame:
         """Return the rows of some models, each trait's values, model and row once.
@@ -134,6 +140,7 @@ class Parts:
         for path in sorted(self.folder.glob("*.parquet")):
             found = _read(path)
             if found is None:
+                LOG.warning("'%s' is damaged: its rows are fitted again", path)
                 path.unlink(missing_ok=True)
                 continue
             own = found[found[KEY].isin(wanted)]
@@ -145,10 +152,17 @@ class Parts:
         return whole.drop_duplicates(["trait", KEY, DIGEST], keep="last", ignore_index=True)
 
 
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:LENGTH]
+
+
 def _read(path: Path) -> pd.DataFrame | None:
     """Return a part; None where it is damaged or none of ours."""
     try:
-        with open_parquet(path) as file:
+        content = path.read_bytes()
+        if path.stem.rpartition("-")[2] != _digest(content):
+            return None
+        with pq.ParquetFile(io.BytesIO(content)) as file:
             if (file.schema_arrow.metadata or {}).get(b"mixedflow") != FORMAT.encode():
                 return None
             frame: pd.DataFrame = file.read().to_pandas()

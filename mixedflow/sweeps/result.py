@@ -8,7 +8,6 @@ SHA-256 of the tables), ``sweep.parquet`` and ``tests.parquet``; a sweep with a 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,9 +67,8 @@ class SweepResult:
             pq.write_table(_arrow(frame), buffer, write_page_checksum=True)
             atomic_write_bytes(place / name, buffer.getvalue())
             digests[name] = sha256_of_file(place / name)
-        content = {**KIND.head(), "spec": dict(self.spec), "sha256": digests}
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        atomic_write_text(place / MANIFEST, text)
+        content = {"spec": dict(self.spec), "sha256": digests}
+        atomic_write_text(place / MANIFEST, KIND.text(content, allow_nan=False))
 
     def __repr__(self) -> str:
         models = ", ".join(dict.fromkeys(self.table["model"]))

@@ -5,7 +5,6 @@ Stands at "Scans" in ``docs/algorithm.md``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mixedflow.data.atomic import atomic_folder
-from mixedflow.data.manifest import ManifestKind, read_manifest
+from mixedflow.data.manifest import FILES, ManifestKind, check_digests, digests_of, read_manifest
 from mixedflow.errors import StoredFileError
 from mixedflow.inference.outlying import benjamini_hochberg
 from mixedflow.results.build import versions
@@ -25,6 +24,7 @@ from mixedflow.sweeps.scan import Tested
 
 KIND = ManifestKind("a scan", "scan.json", 1, "mixedflow-scan")
 TABLE, NULL = "scan.parquet", "null"
+PARTS = (TABLE, f"{NULL}/fit.json")
 OWN_FILES = (KIND.file, TABLE, NULL)
 """Names in the folder of a scan."""
 
@@ -81,13 +81,13 @@ class ScanResult:
             self.null.save(place / NULL)
             self.table.to_parquet(place / TABLE, index=False)
             record = {
-                **KIND.head(),
                 "spec": dict(self.spec),
                 "covariates": len(self.table),
                 "lambda_gc": None if np.isnan(self.lambda_gc) else self.lambda_gc,
                 "versions": dict(self.versions),
+                FILES: digests_of(place, PARTS),
             }
-            (place / KIND.file).write_text(json.dumps(record, indent=1), encoding="utf-8")
+            (place / KIND.file).write_text(KIND.text(record), encoding="utf-8")
 
     @staticmethod
     def load(path: str | Path) -> ScanResult:
@@ -104,6 +104,7 @@ class ScanResult:
         if tuple(table.columns) != COLUMNS or len(table) != record.get("covariates"):
             raise StoredFileError(f"'{folder / TABLE}' is not the table that {KIND.file} describes")
         null = load_fit(folder / NULL)
+        check_digests(folder, record.get(FILES, {}), KIND)
         return ScanResult(table, null, record["spec"], record["versions"])
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import helpers
 from bad_inputs.cases import FORMULA, Case, csv, frame, good_fit, with_value
 
 import mixedflow as mf
@@ -114,7 +115,7 @@ def edit(path: str, change: Callable[[dict[str, Any]], object]) -> Change:
         place = folder / path
         content = json.loads(place.read_text(encoding="utf-8"))
         change(content)
-        place.write_text(json.dumps(content), encoding="utf-8")
+        place.write_text(helpers.sealed(content), encoding="utf-8")
 
     return run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import helpers
 import pytest
 
 import mixedflow as mf
@@ -182,13 +183,13 @@ def test_damaged_designs_are_refused(steps, tmp_path, capsys):
     design = tmp_path / "design"
     shutil.copytree(steps / "sleep/designs/d", design)
     manifest = json.loads((design / "manifest.json").read_text())
-    (design / "manifest.json").write_text(json.dumps(manifest | {"rows_used": 7}))
+    (design / "manifest.json").write_text(helpers.sealed(manifest | {"rows_used": 7}))
     assert invoke(["fit", str(design), FORMULA]) == 2
     assert "condense the data again" in capsys.readouterr().err
-    (design / "manifest.json").write_text(json.dumps(manifest | {"format_version": 99}))
+    (design / "manifest.json").write_text(helpers.sealed(manifest | {"format_version": 99}))
     assert invoke(["fit", str(design), FORMULA]) == 2
     assert "format version 99" in capsys.readouterr().err
-    (design / "manifest.json").write_text(json.dumps(manifest))
+    (design / "manifest.json").write_text(helpers.sealed(manifest))
     (design / "crossproducts/arrays.npz").unlink()
     assert invoke(["fit", str(design), FORMULA]) == 2
     assert "arrays.npz" in capsys.readouterr().err

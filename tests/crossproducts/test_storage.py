@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import helpers
 import numpy as np
 import pytest
 from dense_problems import RECIPES, arrays, problem
@@ -80,7 +81,7 @@ def edit(stored, change):
     path = stored / "manifest.json"
     manifest = json.loads(path.read_text())
     change(manifest)
-    path.write_text(json.dumps(manifest))
+    path.write_text(helpers.sealed(manifest))
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])

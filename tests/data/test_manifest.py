@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+import helpers
 import pytest
 
 from mixedflow.crossproducts.folder import KIND as DESIGN
@@ -37,7 +37,7 @@ def test_what_is_wrong_is_one_sentence(kind: ManifestKind, name: str, tmp_path: 
     content, says = WRONG[name]
     path = tmp_path / kind.file
     if name in {"a newer version", "a text", "no version"}:
-        path.write_text(json.dumps({**kind.head(), "format_version": content}))
+        path.write_text(helpers.sealed({**kind.head(), "format_version": content}))
     elif isinstance(content, str):
         path.write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(StoredFileError) as caught:
@@ -56,5 +56,5 @@ def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
 
 def test_what_is_right_comes_back(tmp_path: Path) -> None:
     for kind in KINDS:
-        (tmp_path / kind.file).write_text(json.dumps({**kind.head(), "more": 1}))
+        (tmp_path / kind.file).write_text(helpers.sealed({**kind.head(), "more": 1}))
         assert read_manifest(tmp_path, kind) == {**kind.head(), "more": 1}

@@ -6,6 +6,7 @@ import json
 import pickle
 from dataclasses import replace
 
+import helpers
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -344,11 +345,11 @@ def test_damaged_schema_files(tmp_path) -> None:
     learn("y ~ x + (1 | g)", frame()).save(tmp_path)
     path = tmp_path / "schema.json"
     content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"format_version": 99}))
+    path.write_text(helpers.sealed(content | {"format_version": 99}))
     with pytest.raises(StoredFileError, match="format version 99"):
         Schema.load(tmp_path)
     del content["pilots"]
-    path.write_text(json.dumps(content))
+    path.write_text(helpers.sealed(content))
     with pytest.raises(StoredFileError, match="is damaged"):
         Schema.load(tmp_path)
     path.write_text("{")

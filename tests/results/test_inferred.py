@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import helpers
 import numpy as np
 import pandas as pd
 import pytest
@@ -73,7 +74,7 @@ def _remove_table(place):
 def _edit_manifest(**changes):
     def edit(place):
         content = json.loads((place / "infer.json").read_text(encoding="utf-8"))
-        (place / "infer.json").write_text(json.dumps({**content, **changes}), encoding="utf-8")
+        (place / "infer.json").write_text(helpers.sealed({**content, **changes}), encoding="utf-8")
 
     return edit
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import helpers
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,6 +94,6 @@ def test_saved_and_verified(fit, tmp_path):
     record = tmp_path / "fit" / "fit.json"
     content = json.loads(record.read_text())
     content["monte_carlo"]["seed"] = 77
-    record.write_text(json.dumps(content))
+    record.write_text(helpers.sealed(content))
     with pytest.raises(StoredFileError, match="log-likelihood"):
         mf.load(tmp_path / "fit")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import helpers
 import numpy as np
 import pandas as pd
 import pytest
@@ -165,7 +166,7 @@ def test_a_stored_fit_is_verified_and_the_same(tmp_path: Path, formula: str, res
     place = tmp_path / "fit" / "fit.json"
     content = json.loads(place.read_text())
     content["parameters"]["psi"][0] += 0.01
-    place.write_text(json.dumps(content))
+    place.write_text(helpers.sealed(content))
     with pytest.raises(StoredFileError, match="fails verification"):
         mf.load(tmp_path / "fit")
 
@@ -176,7 +177,7 @@ def test_a_stored_fit_without_psi_is_one_of_independent_residuals(tmp_path: Path
     place = tmp_path / "fit" / "fit.json"
     content = json.loads(place.read_text())
     del content["parameters"]["psi"]
-    place.write_text(json.dumps(content))
+    place.write_text(helpers.sealed(content))
     assert mf.load(tmp_path / "fit").loglik == fit.loglik
 
 

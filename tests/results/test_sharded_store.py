@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import helpers
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -169,7 +170,7 @@ def edited(stored: Path, change: Any) -> None:
     path = stored / "fit.json"
     content = json.loads(path.read_text())
     change(content)
-    path.write_text(json.dumps(content))
+    path.write_text(helpers.sealed(content))
 
 
 CHANGES = {
