@@ -155,7 +155,9 @@ def main(times: int, seed: int) -> None:
         lasts = time.monotonic() - started
         wanted = numbers(whole)
         print(f"undisturbed: {lasts:.0f} s, {len(wanted)} files with numbers", flush=True)
-        print("| killed | after, s | jobs done | running | digests that differ |\n|---|---|---|---|---|")
+        print(
+            "| killed | after, s | jobs done | running | digests that differ |\n|---|---|---|---|---|"
+        )
         for number in range(times):
             place = analysis(Path(folder) / f"run{number}")
             found = kill(place, WHOM[number % len(WHOM)], chance.uniform(0.05, 0.95) * lasts)
