@@ -24,6 +24,7 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from mixedflow.errors import MixedflowError
 from mixedflow.parallel.threads import thread_environment
 from mixedflow.plugins.ledger import Ledger, Need
+from mixedflow.plugins.logs import drop_log, drop_old_logs
 from mixedflow.plugins.settings import ExecutorSettings
 from mixedflow.plugins.task import Order, Outcome, earlier
 from mixedflow.recording import job_variables
@@ -207,6 +208,8 @@ class Executor(RemoteExecutor):
                 self.report_job_error(info, msg=f"{verdict}. ", aux_logs=[log])
             else:
                 self.report_job_success(info)
+                if not self._settings.keep_successful_logs:
+                    drop_log(Path(log))
         self._send(self._pool)
 
     def _look(self, pool: Pool) -> None:
@@ -312,6 +315,8 @@ class Executor(RemoteExecutor):
         super().shutdown()
         if self._pool is not None:
             self._pool.close()
+            if not self._settings.keep_successful_logs:
+                drop_old_logs(self._logdir, self._settings.delete_logfiles_older_than)
 
 
 def _said(track: Track) -> str:

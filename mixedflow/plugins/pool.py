@@ -34,6 +34,12 @@ ANSWER_SECONDS = 20
 STOP_SECONDS = 10
 START_SECONDS = 60
 SCHEDULER_FILE = "scheduler.json"
+WAITING_PER_THREAD = 100.0
+"""Tasks a thread that the scheduler lets wait on a worker.
+
+With fewer, jobs of other Snakemakes that wait there for resources take the places of tasks that the
+running job itself has sent and waits for, and nothing moves any more.
+"""
 
 
 class PoolError(MixedflowError):
@@ -150,6 +156,7 @@ def open_pool(settings: ExecutorSettings, folder: Path) -> Pool:
         client = _connect(address, tls)
         pool = Pool(client, address, host, folder / SCHEDULER_FILE, tls)
         _wait_for_worker(client, settings, address)
+        _let_tasks_wait(client)
     except BaseException:
         if host is not None:
             stop_host(host)
@@ -210,6 +217,17 @@ def _wait_for_worker(client: Any, settings: ExecutorSettings, address: str) -> N
             f"the Dask scheduler at '{address}' has no worker after {settings.patience} s"
             " (--mixedflow-dask-patience)"
         ) from None
+
+
+def _let_tasks_wait(client: Any) -> None:
+    """Raise what the scheduler lets wait on a worker; the lambda needs no mixedflow there."""
+    with suppress(OSError, TimeoutError, ValueError, AttributeError):
+        client.run_on_scheduler(
+            lambda least, dask_scheduler: setattr(
+                dask_scheduler, "WORKER_SATURATION", max(least, dask_scheduler.WORKER_SATURATION)
+            ),
+            WAITING_PER_THREAD,
+        )
 
 
 def _start_host(

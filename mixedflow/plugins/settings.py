@@ -11,6 +11,7 @@ from typing import Any
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
 
 DEFAULT_PATIENCE = 60
+DEFAULT_DAYS = 10
 
 common_settings = CommonSettings(
     non_local_exec=True,
@@ -67,4 +68,12 @@ class ExecutorSettings(ExecutorSettingsBase):
     logdir: Path | None = field(
         default=None,
         metadata=_about(Path, "Folder of the jobs' logs; .snakemake/mixedflow-dask by default."),
+    )
+    keep_successful_logs: bool = field(
+        default=False,
+        metadata=_about(bool, "Keep the logs of jobs that succeeded, too; those of others stay."),
+    )
+    delete_logfiles_older_than: int = field(
+        default=DEFAULT_DAYS,
+        metadata=_about(int, "Days after which logs are deleted; 0 keeps them."),
     )

@@ -14,8 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-LIMIT = 120
+LIMIT = 240
 LOCAL = ("--mixedflow-dask-local-workers", "1", "--mixedflow-dask-worker-threads", "2")
+
+LOOPBACK = ("--host", "127.0.0.1", "--no-dashboard")
 
 
 def arguments(*more: str, place: tuple[str, ...] = LOCAL) -> list[str]:
@@ -87,6 +89,40 @@ class Flow:
         if self._host is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._host, signal.SIGKILL)
+
+
+class Machines:
+    """A scheduler and workers that declare their threads, all on the loopback."""
+
+    def __init__(self, folder: Path, workers: int = 2, threads: int = 1) -> None:
+        self.file, self.log = folder / "scheduler.json", folder / "dask.txt"
+        self.scheduler = self._start("scheduler", "--port", "0", *LOOPBACK)
+        wait_for(lambda: self.file.exists() and self.file.read_text().endswith("}"))
+        # bare ones, so that nothing brings a dead worker back
+        worker = ("worker", "--no-nanny", "--nthreads", str(threads), *LOOPBACK)
+        declared = ("--resources", f"CPU={threads}")
+        self.workers = [self._start(*worker, *declared) for _ in range(workers)]
+
+    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "dask", *arguments, "--scheduler-file", str(self.file)]
+        with self.log.open("ab") as said:
+            return subprocess.Popen(command, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        return ("--mixedflow-dask-scheduler-file", str(self.file))
+
+    def wait_for_workers(self, count: int) -> None:
+        """Wait until the scheduler knows that there are so many."""
+        from distributed import Client
+
+        with Client(scheduler_file=str(self.file), set_as_default=False) as client:
+            assert wait_for(lambda: len(client.nthreads()) == count, 60)
+
+    def stop(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
 
 
 def wait_for(look: Callable[[], Any], seconds: float = 60) -> Any:

@@ -33,7 +33,7 @@ rule one:
     threads: lambda wildcards: 1 if wildcards.name == "a" else 2
     shell: "echo told {wildcards.name}; echo $OMP_NUM_THREADS {threads} > {output}"
 """
-    with running(tmp_path, snakefile) as flow:
+    with running(tmp_path, snakefile, "--mixedflow-dask-keep-successful-logs") as flow:
         address = flow.pool["address"]
         code, text = flow.finish()
         assert code == 0, text
@@ -49,18 +49,22 @@ rule one:
         assert not (tmp_path / ".snakemake/mixedflow-dask/scheduler.json").exists()
 
 
-def test_retries_are_snakemakes(tmp_path):
+def test_retries_are_snakemakes_and_logs_of_failures_stay(tmp_path):
     snakefile = """
 rule all:
+    input: "first.txt"
     output: "out.txt"
     resources: mem_mb=lambda wildcards, attempt: 100 * attempt
     shell: "echo {resources.mem_mb} >> tries; exit $((10 - $(wc -l < tries)))"
+rule first:
+    output: "first.txt"
+    shell: "touch {output}"
 """
     with running(tmp_path, snakefile, "--retries", "1") as flow:
         code, text = flow.finish()
         assert code == 1
         assert (tmp_path / "tries").read_text() == "100\n200\n"
-        assert len(flow.logs()) == 2
+        assert [log.parent.name for log in flow.logs()] == ["all", "all"]
         assert [reason.split(" on ")[0] for reason in reasons(text)] == ["exit code 1"] * 2
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import mixedflow
+from mixedflow.plugins.logs import drop_log, drop_old_logs
 from mixedflow.plugins.pool import Pool, PoolError, check_settings, complaints, require_able
 from mixedflow.plugins.settings import ExecutorSettings
 from mixedflow.plugins.task import Order, Outcome, run_command
@@ -93,3 +96,29 @@ def test_options_that_cannot_be(given, sentence):
     with pytest.raises(PoolError) as refused:
         check_settings(ExecutorSettings(**given))
     assert str(refused.value).split(";")[0] == sentence
+
+
+def test_old_logs_go_and_nothing_else_does(tmp_path):
+    now = time.time()
+    names = ["one/one-1-1-0123abcd-0.log", "one/one-2-1-0123abcd-1-1.log", "one/notes.log"]
+    for name, days in zip(names, (11, 9, 11), strict=True):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        os.utime(path, (now - days * 86_400,) * 2)
+    drop_old_logs(tmp_path, 0)
+    assert len(list(tmp_path.rglob("*.log"))) == 3
+    drop_old_logs(tmp_path, 10)
+    assert sorted(path.name for path in tmp_path.rglob("*.log")) == [
+        "notes.log",
+        "one-2-1-0123abcd-1-1.log",
+    ]
+
+
+def test_a_folder_goes_with_its_last_log(tmp_path):
+    for name in ("one/a.log", "one/b.log"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+        drop_log(tmp_path / name)
+        assert not (tmp_path / "one").exists()
+        drop_log(tmp_path / name)  # nothing is there, and that is well

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,44 +12,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from flows import alive, reasons, running, wait_for
+from flows import Machines, alive, reasons, running, wait_for
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
-
-LOOPBACK = ("--host", "127.0.0.1", "--no-dashboard")
-
-
-class Machines:
-    """A scheduler and two workers of one thread each, all on the loopback."""
-
-    def __init__(self, folder: Path) -> None:
-        self.file, self.log = folder / "scheduler.json", folder / "dask.txt"
-        self.scheduler = self._start("scheduler", "--port", "0", *LOOPBACK)
-        wait_for(lambda: self.file.exists() and self.file.read_text().endswith("}"))
-        # bare ones, so that nothing brings a dead worker back
-        worker = ("worker", "--no-nanny", "--nthreads", "1", *LOOPBACK)
-        self.workers = [self._start(*worker, "--resources", "CPU=1") for _ in range(2)]
-
-    def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "dask", *arguments, "--scheduler-file", str(self.file)]
-        with self.log.open("ab") as said:
-            return subprocess.Popen(command, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
-
-    @property
-    def place(self) -> tuple[str, ...]:
-        return ("--mixedflow-dask-scheduler-file", str(self.file))
-
-    def wait_for_workers(self, count: int) -> None:
-        """Wait until the scheduler knows that there are so many."""
-        from distributed import Client
-
-        with Client(scheduler_file=str(self.file), set_as_default=False) as client:
-            assert wait_for(lambda: len(client.nthreads()) == count, 60)
-
-    def stop(self) -> None:
-        for process in (*self.workers, self.scheduler):
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture
