@@ -65,6 +65,9 @@ TlsOption = Annotated[
 InterfaceOption = Annotated[
     str | None, typer.Option("--interface", help="Network interface, for srun and jobqueue.")
 ]
+PerformanceOption = Annotated[
+    bool, typer.Option("--performance-report", help="Write Dask's own report about the pass.")
+]
 JobsOption = Annotated[
     str | None, typer.Option("--jobqueue", help="Jobs of workers: '{queue: main, walltime: 60}'.")
 ]
@@ -98,7 +101,7 @@ def place_of_shards(*, sharded: bool, threads: int, **given: Any) -> DaskConfig 
     if sharded:
         return dask_config(threads=threads, **given)
     for key, value in given.items():
-        if value is not None:
+        if value is not None and value is not False:
             name = "dask" if key == "kind" else key.replace("_", "-")
             raise ConfigError(
                 f"--{name} says where a sharded fit keeps its shards; add --sharded, or leave --{name} out"

@@ -126,6 +126,13 @@ class DaskConfig(Section):
         default=None,
         description="Network interface for `srun` and `jobqueue`, such as `ib0`.",
     )
+    performance_report: bool = Field(
+        default=False,
+        description=(
+            "`true`: Dask's own report about every pass with Dask workers, an HTML page beside the log of"
+            " its job (`results/logs/condense/...dask.html`); needs `pip install 'mixedflow[dashboard]'`."
+        ),
+    )
     jobqueue: JobQueueConfig | None = Field(
         default=None, description="Jobs of the workers, for `kind: jobqueue`."
     )
@@ -142,6 +149,11 @@ class DaskConfig(Section):
         given = [key for key in ("address", "scheduler_file") if getattr(self, key) is not None]
         if self.kind == "address" and len(given) != 1:
             raise ValueError("kind 'address' needs either 'address' or 'scheduler_file'")
+        if self.performance_report and self.kind in ("synchronous", "threads"):
+            raise ValueError(
+                f"'performance_report' is about Dask workers, and kind '{self.kind}' has none; write kind"
+                " 'local', or leave it out"
+            )
         for key, kinds in _ONLY_FOR.items():
             if getattr(self, key) is not None and self.kind not in kinds:
                 allowed = " and ".join(f"'{kind}'" for kind in kinds)

@@ -193,6 +193,7 @@ class WorkflowPlan:
             options.append(f"--partition-memory={self._memory(first, nodes)}")
         options += as_options({"address": dask.address, "scheduler-file": dask.scheduler_file})
         options += as_options({"patience": dask.patience, "interface": dask.interface})
+        options += ["--performance-report"] * dask.performance_report
         sections = {"tls": dask.tls, "jobqueue": dask.jobqueue}
         options += [
             f"--{name}={in_a_line(keys_given(given))}" for name, given in sections.items() if given

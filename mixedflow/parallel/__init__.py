@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from mixedflow.parallel.tls import Tls
     from mixedflow.parallel.tree import aligned, tree_plan
+    from mixedflow.parallel.watching import require_performance_report, watched
 
 _HOME = {
     "condense": "condensing",
@@ -51,6 +52,8 @@ _HOME = {
     "Tls": "tls",
     "aligned": "tree",
     "tree_plan": "tree",
+    "require_performance_report": "watching",
+    "watched": "watching",
 }
 
 __all__ = [
@@ -70,11 +73,13 @@ __all__ = [
     "open_runner",
     "own_runner",
     "prepare",
+    "require_performance_report",
     "require_shared_folder",
     "set_thread_environment",
     "summarize",
     "thread_environment",
     "tree_plan",
+    "watched",
 ]
 
 

@@ -15,8 +15,17 @@ from mixedflow.config import DaskConfig, DataConfig
 from mixedflow.config.dask import parse_memory
 from mixedflow.data import Source, open_source
 from mixedflow.errors import ConfigError
-from mixedflow.parallel import PATIENCE, JobQueue, Runner, Tls, open_runner, require_shared_folder
-from mixedflow.recording import note
+from mixedflow.parallel import (
+    PATIENCE,
+    JobQueue,
+    Runner,
+    Tls,
+    open_runner,
+    require_performance_report,
+    require_shared_folder,
+    watched,
+)
+from mixedflow.recording import current, note
 
 OnDone = Callable[[int, int], None]
 
@@ -46,6 +55,8 @@ def runner_of(dask: DaskConfig) -> Iterator[Runner]:
     if dask.scheduler_file is not None:
         address, own = _scheduler(Path(dask.scheduler_file))
         tls = tls or own
+    if dask.performance_report and dask.kind != "address":
+        require_performance_report()
     memory = None if dask.memory is None else parse_memory(dask.memory)
     with open_runner(
         dask.kind,
@@ -60,7 +71,18 @@ def runner_of(dask: DaskConfig) -> Iterator[Runner]:
     ) as runner:
         require_shared_folder(runner, Path.cwd())
         note(threads=dask.threads * (dask.workers or 1))
-        yield runner
+        if dask.performance_report and dask.kind == "address":
+            require_performance_report(runner)
+        with watched(runner, _performance_page() if dask.performance_report else None):
+            yield runner
+
+
+def _performance_page() -> Path:
+    """Return the file of Dask's report: beside the log of the job, or in this folder."""
+    recorder = current()
+    if recorder is None:
+        return Path("mixedflow-dask.html")
+    return recorder.log.with_name(f"{recorder.log.stem}.dask.html")
 
 
 def _scheduler(file: Path) -> tuple[str, Tls | None]:

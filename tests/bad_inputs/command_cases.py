@@ -205,6 +205,23 @@ COMMANDS = [
         says=("'patience'", "'address' only"),
     ),
     command(
+        "performance report of threads",
+        "prepare",
+        "data.csv",
+        "--out",
+        "out",
+        "--performance-report",
+        error=ConfigError,
+        says=("'performance_report'", "Dask workers", "'threads'", "'local'"),
+    ),
+    command(
+        "log of a folder that is not there",
+        "log",
+        "nowhere",
+        error=StoredFileError,
+        says=("'nowhere'",),
+    ),
+    command(
         "interface for threads",
         "prepare",
         "data.csv",
