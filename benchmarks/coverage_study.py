@@ -2,6 +2,9 @@
 
     python benchmarks/coverage_study.py                                    # 500 replicates, to the terminal
     python benchmarks/coverage_study.py --replicates 5000 --out docs/coverage.md       # half an hour
+    python benchmarks/coverage_study.py --part tests --replicates 2500 --out docs/coverage.md
+
+With ``--part`` the other section of the page stays as it is.
 
 Groups have 2 to 12 rows; ``arm`` is constant within a group, in one group of three; ``x`` varies
 within groups about a mean of their own. The rows are made once a design and encoded once; a
@@ -41,7 +44,7 @@ DROPPED = {"(1 | g)": (0.0, 0.0), "(1 + x | g)": (1.0, 0.0)}
 """The same where what the test drops is zero: the intercept; the slope and its covariance."""
 
 CORRELATION, BETA = 0.3, np.array([1.0, 0.5, -0.5, 0.25])
-LEVEL, BATCH = 0.95, 50
+LEVEL, LEFT, BATCH = 0.95, 0.05, 50
 
 
 class Design(NamedTuple):
@@ -114,8 +117,12 @@ def rejected(design: Design, batch: range) -> pd.DataFrame:
     """Return, a replicate a row, whether the likelihood-ratio test rejects at 5 %."""
     rows = []
     for replicate in batch:
-        tested = prepared(design).drawn(design, replicate).drop_random().iloc[1]
-        rows.append({"mixture": tested["p_mixture"] < 0.05, "chi2": tested["p"] < 0.05})
+        fit = prepared(design).drawn(design, replicate)
+        mixture = fit.variance_test(method="mixture").iloc[0]
+        row = {"mixture": mixture["p"] < LEFT, "chi2": mixture["p_chi2"] < LEFT}
+        if not design.sd[0]:
+            row["exact"] = fit.variance_test(method="exact")["p"].iloc[0] < LEFT
+        rows.append(row)
     return pd.DataFrame(rows, dtype=float)
 
 
@@ -168,33 +175,39 @@ def test_rows(replicates: int, pool: ProcessPoolExecutor) -> Iterator[list[str]]
     for design in designs(DROPPED, 200):
         found = collected(rejected, design, replicates, pool)
         what = escaped(design.term) if not design.sd[0] else f"`x` in {escaped(design.term)}"
-        mixture, plain = (share(found[name], 0.05) for name in ("mixture", "chi2"))
-        yield [what, f"{design.groups}", mixture, plain]
+        names = [name for name in ("exact", "mixture", "chi2") if name in found]
+        shown = [share(found[name], LEFT) for name in names]
+        yield [what, f"{design.groups}", *[""] * (3 - len(names)), *shown]
         print(f"test of {what}, {design.groups} groups", flush=True)
 
 
 PAGE = """# Coverage of intervals, size of tests
 
-Written by `python benchmarks/coverage_study.py --replicates {replicates} --test-replicates {tested} --out
-docs/coverage.md`: {replicates:,} simulated data sets a design for intervals, {tested:,} for tests. Model
-`y ~ arm * x` with a random part in groups of 2 to 12 rows; `arm` is constant within a group (one group of
-three), `x` varies within groups about a mean of their own. True standard deviations: intercept 1, slope of
-`x` 0.7 (where there is one), correlation 0.3, residual 1. Percentages ± one Monte-Carlo error of the
-nominal value; a star where two of them do not reach it, as one figure in twenty will by chance.
+Written by `python benchmarks/coverage_study.py --replicates N --out docs/coverage.md`, with `--part` for
+one of its sections. Model `y ~ arm * x` with a random part in groups of 2 to 12 rows; `arm` is constant
+within a group (one group of three), `x` varies within groups about a mean of their own. True standard
+deviations: intercept 1, slope of `x` 0.7 (where there is one), correlation 0.3, residual 1. Percentages ±
+one Monte-Carlo error of the nominal value; a star where two of them do not reach it, as one figure in
+twenty will by chance.
 
-## 95 % intervals of the fixed effects
+"""
 
-"singular" is the share of fits with a variance of zero or a correlation of one, all of which are counted;
-"no KR" the number of those whose expected information cannot be inverted, which Kenward and Roger's
-column lacks.
+INTERVALS = """## 95 % intervals of the fixed effects
+
+{replicates:,} simulated data sets a design. "singular" is the share of fits with a variance of zero or a
+correlation of one, all of which are counted; "no KR" the number of those whose expected information cannot
+be inverted, which Kenward and Roger's column lacks.
 
 {coverage}
-{said}
-## The likelihood-ratio test of a variance at 5 %
+{said}"""
 
-`drop_random()` by REML where what is dropped is zero. `p_mixture` refers to the 50:50 mixture of
-chi-squared, which holds for many groups; with few, more than half of the ratios are zero, and the test
-errs on the safe side. `p` refers to chi-squared without the mixture.
+TESTS = """## The likelihood-ratio test of a variance at 5 %
+
+{replicates:,} simulated data sets a design: `fit.variance_test()` by REML where what is dropped is zero.
+"exact" is the distribution for this very design (Crainiceanu and Ruppert 2004), the default where the
+random part is one term of one column; no such distribution is known for a slope beside an intercept.
+"mixture" is that of chi-squared, which holds for many groups; with few, more than half of the ratios are
+zero, and the test errs on the safe side. "chi2" is chi-squared without the mixture.
 
 {tests}"""
 
@@ -203,34 +216,46 @@ Kenward and Roger's and Satterthwaite's are those to use.
 """
 
 
+def page(intervals: str, tests: str, former: str) -> str:
+    """Return the page, with the sections of the former one where there is no new one."""
+    heads = [part.splitlines()[0] for part in (INTERVALS, TESTS)]
+    if not (intervals and tests):
+        if not all(head in former for head in heads):
+            raise SystemExit("--part needs the page with the other section: --out FILE")
+        start, stop = (former.index(head) for head in heads)
+        intervals, tests = intervals or former[start:stop].rstrip() + "\n", tests or former[stop:]
+    return f"{PAGE}{intervals}\n{tests}"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulate and write the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--replicates", type=int, default=500)
-    parser.add_argument("--test-replicates", type=int, help="of tests; as many otherwise")
+    parser.add_argument(
+        "--part", choices=("intervals", "tests"), help="one section; both otherwise"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, help="the page; the terminal otherwise")
     given = parser.parse_args(arguments)
-    tested = given.test_replicates or given.replicates
-    head = (
-        "random part",
-        "groups",
-        "singular",
-        "no KR",
-        "coefficient",
-        *(f"`{m}`" for m in METHODS),
-    )
+    former = given.out.read_text(encoding="utf-8") if given.part and given.out else ""
+    first = ("random part", "groups", "singular", "no KR", "coefficient")
+    parts = {"intervals": "", "tests": ""}
     with ProcessPoolExecutor(given.processes) as pool:
-        coverage = table(head, coverage_rows(given.replicates, pool))
-        head = ("dropped", "groups", "`p_mixture`", "`p`")
-        tests = table(head, test_rows(tested, pool))
-    page = PAGE.format(
-        replicates=given.replicates, tested=tested, coverage=coverage, said=SAID, tests=tests
-    )
+        if given.part != "tests":
+            methods = (*first, *(f"`{m}`" for m in METHODS))
+            found = table(methods, coverage_rows(given.replicates, pool))
+            parts["intervals"] = INTERVALS.format(
+                replicates=given.replicates, coverage=found, said=SAID
+            )
+        if given.part != "intervals":
+            head = ("dropped", "groups", "exact", "mixture", "chi2")
+            found = table(head, test_rows(given.replicates, pool))
+            parts["tests"] = TESTS.format(replicates=given.replicates, tests=found)
+    text = page(**parts, former=former)
     if given.out is None:
-        print(page)
+        print(text)
     else:
-        given.out.write_text(page, encoding="utf-8")
+        given.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,14 +6,20 @@ one variance beside sigma2 it depends on the eigenvalues of Z'Z and Z'(I - X(X'X
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from mixedflow.design.types import Float
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import UnsupportedError
+from mixedflow.inference.ratio import chi2_p
 
 MOST_LEVELS = 3_000
 """Levels up to which eigenvalues are computed."""
+
+QUICK_LEVELS = 500
+"""Levels up to which the exact test takes a second or less, and is the default."""
 
 DRAWS = 10_000
 """Draws of the null distribution."""
@@ -21,12 +27,15 @@ DRAWS = 10_000
 SEED = 20_261_122
 """Of the draws."""
 
+FEWEST = 100
+"""Draws beyond a ratio that are counted; with fewer the tail is that of a multiple of chi2_1."""
+
 GRID = np.concatenate([[0.0], np.exp(np.linspace(-10.0, 8.0, 200))])
 """Ratios of the variance to sigma2, in units of the largest eigenvalue, that a maximum is looked for at."""
 
 
-def exact_p(system: ModelSystem, statistic: float, *, reml: bool) -> float:
-    """Return P(LR >= x) under a variance of zero, from 10,000 seeded draws.
+def exact_p(system: ModelSystem, statistic: float, *, reml: bool) -> tuple[float, bool]:
+    """Return P(LR >= x) under a variance of zero, from 10,000 seeded draws, and whether they were counted.
 
     ::
 
@@ -34,7 +43,11 @@ def exact_p(system: ModelSystem, statistic: float, *, reml: bool) -> float:
         N = sum_s lambda mu_s / (1 + lambda mu_s) w_s^2
         D = sum_s w_s^2 / (1 + lambda mu_s) + chi2_(n - p - K)
 
-    with m = n - p and xi = mu by REML, m = n and xi of Z'Z by ML.
+    with m = n - p and xi = mu by REML, m = n and xi of Z'Z by ML. Where fewer than 100 draws reach x the
+    tail goes on from the draw q that 100 reach as that of a chi2_1, a the mean of all positive draws
+    (Greven and others 2008)::
+
+        P(LR >= x) = P(LR >= q) P(chi2_1 >= x / a) / P(chi2_1 >= q / a)
 
     Parameters
     ----------
@@ -42,20 +55,38 @@ def exact_p(system: ModelSystem, statistic: float, *, reml: bool) -> float:
     statistic : x
     reml : which likelihood
     """
+    if statistic <= 0:
+        return 1.0, True
     mu, xi = _eigenvalues(system)
     n, p = system.n_obs, system.p
+    ratios = _draws(
+        mu.tobytes(), mu.tobytes() if reml else xi.tobytes(), n - p, n - p if reml else n
+    )
+    beyond = int(np.count_nonzero(ratios >= statistic))
+    if beyond >= FEWEST:
+        return beyond / DRAWS, True
+    q = float(ratios[-FEWEST])
+    if q <= 0:  # less than one draw in a hundred is above zero
+        return max(beyond, 1) / DRAWS, True
+    a = float(ratios[ratios > 0].mean())
+    return FEWEST / DRAWS * chi2_p(statistic / a, 1) / chi2_p(q / a, 1), False
+
+
+@lru_cache(maxsize=8)
+def _draws(mu_bytes: bytes, xi_bytes: bytes, left: int, m: int) -> Float:
+    """Return draws of the ratio under a variance of zero, ascending; the same design asks once."""
+    mu, logs = np.frombuffer(mu_bytes), np.frombuffer(xi_bytes)
     rng = np.random.default_rng(SEED)
     w2 = rng.normal(size=(DRAWS, len(mu))) ** 2
-    rest = rng.chisquare(n - p - len(mu), size=DRAWS) if n - p > len(mu) else np.zeros(DRAWS)
+    rest = rng.chisquare(left - len(mu), size=DRAWS) if left > len(mu) else np.zeros(DRAWS)
     scale = 1.0 / max(mu.max(initial=0.0), np.finfo(float).tiny)
-    m, logs = (n - p, mu) if reml else (n, xi)
     best = np.zeros(DRAWS)
     for share in GRID * scale:
         shrunk = 1.0 / (1.0 + share * mu)
         D = w2 @ shrunk + rest
         N = w2 @ (1.0 - shrunk)
         best = np.maximum(best, m * np.log1p(N / D) - np.log1p(share * logs).sum())
-    return float(np.mean(best >= statistic)) if statistic > 0 else 1.0
+    return np.sort(best)
 
 
 def _eigenvalues(system: ModelSystem) -> tuple[Float, Float]:

@@ -37,6 +37,9 @@ SAME = 1e-8
 FALL = 1e-5
 """Twice the log-likelihood that a larger model may lose by rounding and by where its fit stopped."""
 
+NOTHING = 1e-12
+"""Ratio, relative to twice the log-likelihood, that is rounding: two fits at the same optimum."""
+
 NO_NOTE = ""
 
 
@@ -121,7 +124,7 @@ def ratio_row(
     """Return chisq, df, p, p_mixture (if it is wanted) and note of the larger model."""
     df = large.df_model - small.df_model
     gain = small.deviance - large.deviance
-    statistic = max(gain, 0.0)
+    statistic = gain if gain > NOTHING * max(1.0, abs(large.deviance)) else 0.0
     parts = [random_part(fit.crossproducts.info, fit.encoder.terms) for fit in (small, large)]
     alike = same_residuals(small.spec, large.spec)
     fixed = _fixed(small) == _fixed(large)

@@ -94,15 +94,15 @@ class Measures:
         return conditional_aic(cast("FitResult", self))
 
     def variance_test(
-        self, terms: str | Sequence[str] | None = None, *, method: TestMethod = "mixture"
+        self, terms: str | Sequence[str] | None = None, *, method: TestMethod = "auto"
     ) -> pd.DataFrame:
         """Return the tests that variances are zero, each smaller model on these sums.
 
         Parameters
         ----------
         terms : what is dropped, as the index of :meth:`drop_random` has it; each by default
-        method : ``"mixture"`` of chi2 distributions, or ``"exact"``; see
-            :func:`mixedflow.variance_test`, which also tests several terms at once
+        method : ``"mixture"`` of chi2 distributions, ``"exact"``, or ``"auto"``, exact where that is
+            cheap; see :func:`mixedflow.variance_test`, which also tests several terms at once
 
         Returns
         -------

@@ -12,7 +12,7 @@ import numpy as np
 
 from mixedflow.design.types import Float
 from mixedflow.errors import ConfigError, UnsupportedError, did_you_mean, listing
-from mixedflow.inference.exact_ratio import exact_p
+from mixedflow.inference.exact_ratio import QUICK_LEVELS, exact_p
 from mixedflow.inference.mixture import cone_weights, mixture_p
 from mixedflow.inference.null_information import Entry, null_covariance
 from mixedflow.inference.ratio import chi2_p, nested, random_part, same_residuals
@@ -27,11 +27,11 @@ from mixedflow.results.dropping import fit_smaller, smaller_models
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.tabulating import pd
 
-TestMethod = Literal["mixture", "exact"]
+TestMethod = Literal["auto", "mixture", "exact"]
 
 
 def variance_test(
-    small: FitResult | str, large: FitResult, *, method: TestMethod = "mixture"
+    small: FitResult | str, large: FitResult, *, method: TestMethod = "auto"
 ) -> pd.DataFrame:
     """Return the likelihood-ratio test of the variances that the larger model has more.
 
@@ -42,14 +42,15 @@ def variance_test(
         the larger
     method : ``"mixture"``, the limit for many groups: chi2 of several degrees of freedom, weighted by
         the geometry of what may be estimated; ``"exact"``, for any number of groups, where the larger
-        model has one random term of one column and the smaller none: 10,000 seeded draws
+        model has one random term of one column and the smaller none: 10,000 seeded draws; ``"auto"``
+        takes the exact one where it is for up to 500 levels, else the mixture
 
     Returns
     -------
     DataFrame
         a row: ``statistic``, ``df`` (parameters more), ``p``, ``p_chi2`` (by chi2_df, too large),
         ``weights`` (of chi2_0, ..., chi2_df), ``method`` ("mixture", "mixture, drawn" where weights
-        are from seeded draws, "exact"), ``note``
+        are from seeded draws, "exact", "exact, tail" where too few draws reach the statistic), ``note``
 
     Raises
     ------
@@ -71,7 +72,7 @@ def variance_test(
 
 
 def variance_tests(
-    fit: FitResult, terms: str | Sequence[str] | None = None, method: TestMethod = "mixture"
+    fit: FitResult, terms: str | Sequence[str] | None = None, method: TestMethod = "auto"
 ) -> pd.DataFrame:
     """Return the tests of what can be dropped; see :meth:`mixedflow.FitResult.variance_test`."""
     check_exact(fit)
@@ -93,7 +94,11 @@ def variance_tests(
 
 def _checked(method: TestMethod) -> TestMethod:
     if method not in get_args(TestMethod):
-        raise ConfigError(f"method='{method}' is not known; allowed are 'mixture' and 'exact'")
+        offered = get_args(TestMethod)
+        raise ConfigError(
+            f"method='{method}' is not known{did_you_mean(str(method), offered)}; allowed are "
+            f"{listing(offered)}"
+        )
     return method
 
 
@@ -102,10 +107,14 @@ def _row(small: FitResult, large: FitResult, method: TestMethod) -> dict[str, ob
     statistic, df = float(basic["chisq"]), int(basic["df"])
     found: dict[str, object] = {"statistic": statistic, "df": df}
     weights: tuple[float, ...] = ()
-    if method == "exact":
-        _check_exact_test(small, large)
-        p = exact_p(large._problem().system, statistic, reml=large.reml)
-        said = "exact"
+    if method == "exact" and not _has_exact_test(small, large):
+        raise UnsupportedError(
+            "method='exact' is for one random term of one column, such as (1 | g), tested against "
+            "none, with independent or weighted residuals; method='mixture' is for the others"
+        )
+    if method == "exact" or (method == "auto" and _pays(small, large)):
+        p, counted = exact_p(large._problem().system, statistic, reml=large.reml)
+        said = "exact" if counted else "exact, tail"
     else:
         mixed, free, sure = null_mixture(small, large)
         p = mixture_p(statistic, mixed, free)
@@ -193,12 +202,16 @@ def _null_G(small: FitResult, large: FitResult) -> list[Float]:
     return out
 
 
-def _check_exact_test(small: FitResult, large: FitResult) -> None:
+def _has_exact_test(small: FitResult, large: FitResult) -> bool:
     terms = large.encoder.terms
     same = set(small.coefficient_names) == set(large.coefficient_names)
     alone = len(terms) == 1 and len(terms[0].columns) == 1 and not small.encoder.terms
-    if not (alone and same and large.spec.residual == "iid"):
-        raise UnsupportedError(
-            "method='exact' is for one random term of one column, such as (1 | g), tested against "
-            "none, with independent or weighted residuals; method='mixture' is for the others"
-        )
+    plain = alone and random_part(large.crossproducts.info, terms).plain
+    return plain and same and large.spec.residual == "iid"
+
+
+def _pays(small: FitResult, large: FitResult) -> bool:
+    """Say whether the exact test is one of a second at most."""
+    if not _has_exact_test(small, large):
+        return False
+    return large.crossproducts.info.factors[large.encoder.terms[0].factor].n_levels <= QUICK_LEVELS

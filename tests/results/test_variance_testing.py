@@ -12,6 +12,7 @@ from scipy.stats import chi2
 
 import mixedflow as mf
 from mixedflow.errors import ConfigError, UnsupportedError
+from mixedflow.inference.exact_ratio import exact_p
 from mixedflow.inference.mixture import (
     cone_weights,
     orthant_probability,
@@ -19,6 +20,7 @@ from mixedflow.inference.mixture import (
     projected,
 )
 from mixedflow.inference.null_information import Entry, null_covariance
+from mixedflow.results import variance_testing
 
 R = json.loads((REFERENCES / "profiles.json").read_text())
 
@@ -157,6 +159,35 @@ def test_exact_tests_are_rlrsims():
     assert row["p"] == pytest.approx(R["exact_dyestuff"]["p"], abs=0.003)
     nothing = mf.fit("Yield ~ 1 + (1 | Batch)", data_frame("Dyestuff2"))
     assert nothing.variance_test(method="exact")["p"].iloc[0] == 1.0
+
+
+def test_the_exact_test_is_the_default_where_it_is_cheap(monkeypatch):
+    frame = weak()
+    fit = mf.fit("y ~ Days + (1 | Subject)", frame)
+    row, exact = fit.variance_test().iloc[0], fit.variance_test(method="exact").iloc[0]
+    assert row["method"].startswith("exact")
+    assert row["p"] == exact["p"]
+    monkeypatch.setattr(variance_testing, "QUICK_LEVELS", 5)
+    assert fit.variance_test().iloc[0]["method"] == "mixture"
+    slopes = mf.fit("y ~ Days + (Days | Subject)", frame)
+    assert slopes.variance_test().iloc[0]["method"] == "mixture"
+
+
+def test_the_tail_of_the_exact_test_goes_on_beyond_its_draws():
+    """Continuous where the draws end, falling, never zero, and near the mixture's far out."""
+    system = mf.fit("y ~ Days + (1 | Subject)", weak())._problem().system
+    at = np.linspace(0.5, 60.0, 400)
+    found = [exact_p(system, float(x), reml=True) for x in at]
+    p = np.array([one for one, _ in found])
+    counted = np.array([sure for _, sure in found])
+    assert (np.diff(p) <= 0).all()
+    assert (p > 0).all()
+    assert np.diff(counted.astype(int)).min() == -1
+    assert counted[0]
+    assert not counted[-1]
+    edge = int(np.argmin(counted))
+    assert p[edge] == pytest.approx(0.01, rel=0.1)
+    assert np.log(p[-1]) == pytest.approx(np.log(0.5 * chi2.sf(60.0, 1)), rel=0.15)
 
 
 def test_weighted_rows_have_an_exact_test_too():
