@@ -62,9 +62,18 @@ def infer(  # noqa: PLR0913 - one argument an option
     random_tests: Annotated[
         bool, typer.Option("--random-tests", help="Test what can be dropped of random terms.")
     ] = False,
+    variance_test: Annotated[
+        str | None,
+        typer.Option("--variance-test", help="auto, mixture, exact, or {method: ..., terms: ...}."),
+    ] = None,
+    bootstrap: Annotated[
+        str | None,
+        typer.Option("--bootstrap", help="Number of draws, or {draws: 1000, kind: group, ...}."),
+    ] = None,
+    caic: Annotated[bool, typer.Option("--caic", help="Conditional AIC.")] = False,
     data: Annotated[
         str | None,
-        typer.Option("--data", help="Rows of the fit, for --robust and --influence."),
+        typer.Option("--data", help="Rows of the fit, for what its sums alone do not tell."),
     ] = None,
     threads: opt.ThreadsOption = 1,
 ) -> None:
@@ -77,8 +86,13 @@ def infer(  # noqa: PLR0913 - one argument an option
         "emmeans": [_means(text) for text in emmeans or ()],
         "robust": robust,
         "influence": influence or [],
-        "intervals": _intervals(intervals),
+        "intervals": _section(
+            intervals, "intervals", "method", "{method: profile, parameters: [sigma]}"
+        ),
         "random_tests": random_tests or None,
+        "variance_test": _section(variance_test, "variance-test", "method", "{method: exact}"),
+        "bootstrap": _section(bootstrap, "bootstrap", "draws", "{draws: 1000, kind: group}"),
+        "caic": caic or None,
     }
     asked = {name: value for name, value in given.items() if value not in (None, {}, [])}
     settings, where = _settings(fitted, config, model, asked)
@@ -142,12 +156,13 @@ def _means(text: str) -> Any:
     return opt.yaml_value(text, f"--emmeans '{text}'", "{specs: a, contrast: pairwise}")
 
 
-def _intervals(text: str | None) -> Any:
-    """Return ``profile``, ``wald`` or the keys of a section as a section."""
-    if text is None or text.lstrip().startswith("{"):
-        example = "{method: profile, parameters: [sigma]}"
-        return None if text is None else opt.yaml_value(text, f"--intervals '{text}'", example)
-    return {"method": text}
+def _section(text: str | None, option: str, key: str, example: str) -> Any:
+    """Return the keys of a section; a value by itself as that of its first key."""
+    if text is None:
+        return None
+    if text.lstrip().startswith("{"):
+        return opt.yaml_value(text, f"--{option} '{text}'", example)
+    return {key: int(text) if text.isdecimal() else text}
 
 
 def _contrasts(given: Sequence[str] | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticKnownError
 
+from mixedflow.config.resampling import BootstrapConfig, VarianceTestConfig
 from mixedflow.config.section import Levels, Names, Section, as_tuple
 from mixedflow.errors import ConfigError, did_you_mean, listing
 
@@ -215,6 +216,16 @@ class InferConfig(Section):
         ),
     )
 
+    variance_test: VarianceTestConfig | None = Field(
+        default=None, description="Tests that variances are zero; none when left out."
+    )
+    bootstrap: BootstrapConfig | None = Field(
+        default=None, description="Intervals from draws; none when left out."
+    )
+    caic: bool = Field(
+        default=False, description="`true`: the conditional AIC, of predictions for these groups."
+    )
+
     @property
     def by_curvature(self) -> bool:
         """Whether degrees of freedom come from the curvature of the likelihood."""
@@ -308,6 +319,9 @@ def check_inference(asked: InferConfig, *, reml: bool, sharded: bool) -> None:
         "influence": bool(asked.influence),
         "intervals": profiled,
         "random_tests": asked.random_tests,
+        "variance_test": asked.variance_test is not None,
+        "bootstrap": asked.bootstrap is not None,
+        "caic": asked.caic,
     }
     for key, wanted in needed.items():
         if wanted:

@@ -14,9 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixedflow.config.command_options import infer_options
 from mixedflow.config.dask import parse_memory
-from mixedflow.config.inference import InferConfig, check_factors, check_variables
+from mixedflow.config.inference import check_factors, check_variables
 from mixedflow.config.models import Config, DataConfig, ModelConfig
+from mixedflow.config.resampling import check_drawn, check_dropped
 from mixedflow.config.scan_plan import check_scan, scan_options
 from mixedflow.config.sizes import minutes, pass_mb, rows_mb, sums_mb
 from mixedflow.config.sweep_plan import check_sweep, sweep_options, trait_files
@@ -220,7 +222,7 @@ class WorkflowPlan:
     def infer_options(self, name: str) -> str:
         """Return the options of ``mixedflow infer`` for a model."""
         asked = self.config.models[name].infer
-        return "" if asked is None else shlex.join(_infer_options(asked))
+        return "" if asked is None else shlex.join(infer_options(asked))
 
     def infer_needs_rows(self, name: str) -> bool:
         """Return whether something is asked of a model that its sums alone may not tell."""
@@ -229,7 +231,9 @@ class WorkflowPlan:
         if asked is None or model.sharded:
             return False
         second = asked.by_expectation and model.residual != "iid"
-        return second or asked.robust is not None or bool(asked.influence)
+        boot = asked.bootstrap
+        drawn = boot is not None and (boot.kind == "group" or model.residual != "iid")
+        return second or drawn or asked.robust is not None or bool(asked.influence)
 
     def fit_source(self, name: str) -> str:
         """Return the folder that a model is fitted from: its design's, or prepared rows for shards."""
@@ -333,6 +337,13 @@ def check_asked(model: ModelConfig, where: str) -> None:
     if model.infer is not None:
         check_factors(model.infer, factors, where)
         check_variables(model.infer, spec.parsed.fixed.names, where)
+        check_drawn(model.infer.bootstrap, factors, where)
+        tested = model.infer.variance_test
+        if tested is not None and tested.terms is not None:
+            from mixedflow.results.dropping import smaller_models
+
+            dropped = [one.dropped for one in smaller_models(spec.parsed)]
+            check_dropped(tested, dropped, where)
 
 
 def _check_sharded(name: str, config: Config, where: str) -> None:
@@ -381,18 +392,3 @@ def _level_options(data: DataConfig) -> list[str]:
         f"--levels={column}={json.dumps(list(levels), ensure_ascii=False)}"
         for column, levels in sorted(data.levels.items())
     ]
-
-
-def _infer_options(asked: InferConfig) -> list[str]:
-    """Return the options that say what is asked of a fit."""
-    content = asked.model_dump(mode="json")
-    options = [f"--{key}={content[key]}" for key in ("ddf", "level", "anova")]
-    options += [f"--contrast={name}={in_a_line(L)}" for name, L in content["contrasts"].items()]
-    options += [f"--emmeans={in_a_line(keys_given(means))}" for means in asked.emmeans]
-    options += as_options({"robust": asked.robust})
-    options += [f"--influence={factor}" for factor in asked.influence]
-    if asked.intervals is not None:
-        options.append(f"--intervals={in_a_line(keys_given(asked.intervals))}")
-    if asked.random_tests:
-        options.append("--random-tests")
-    return options

@@ -46,6 +46,9 @@ models:
     #   emmeans: [{{specs: variable, contrast: pairwise}}]
     #   intervals: {{method: profile}}
     #   random_tests: true
+    #   variance_test: {{method: auto}}
+    #   bootstrap: {{draws: 1000}}
+    #   caic: true
 
 # Add further models above; all models of a data set are compared, or say which:
 # compare:

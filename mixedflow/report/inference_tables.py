@@ -59,6 +59,8 @@ _COLUMNS: Mapping[str, tuple[str, Callable[[list[Any]], Cells]]] = {
     "term": ("Term", _texts),
     "parameter": ("Parameter", _texts),
     "dropped": ("Dropped", _texts),
+    "measure": ("Measure", _texts),
+    "value": ("Value", _each(_statistic)),
     "estimate": ("Estimate", _estimates),
     "se": ("Std. error", _estimates),
     "df": ("df", _each(df_value)),
@@ -73,6 +75,11 @@ _COLUMNS: Mapping[str, tuple[str, Callable[[list[Any]], Cells]]] = {
     "BIC": ("BIC", _each(_statistic)),
     "chisq": ("χ²", _each(_statistic)),
     "p": ("p", _each(p_value)),
+    "p_chi2": ("p, χ²", _each(p_value)),
+    "weights": ("Weights of χ²", _texts),
+    "method": ("Distribution", _texts),
+    "bias": ("Bias", _estimates),
+    "draws": ("Draws", _counts),
     "p_mixture": ("p, mixture", _each(p_value)),
     "lower": ("Lower", _estimates),
     "upper": ("Upper", _estimates),
@@ -95,12 +102,12 @@ MIXTURE = (
 def inferred_table(one: InferredTable, level: float) -> Table:
     """Return a table as it was stored, columns without any value left out."""
     frame = one.table
-    whole_df = one.kind == "random"
+    whole_df = one.kind in ("random", "variances")
     head, columns = [], []
     for name in frame.columns:
         title, cells = _shown(str(name), level, whole_df=whole_df)
         values = frame[name].tolist()
-        if name in ("note", "p_mixture") and not any(_there(value) for value in values):
+        if name in ("note", "p_mixture", "weights") and not any(_there(value) for value in values):
             continue
         head.append(title)
         columns.append(cells(values))

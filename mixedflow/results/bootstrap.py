@@ -11,10 +11,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from mixedflow.errors import ConfigError, DataError, UnsupportedError, did_you_mean, listing
+from mixedflow.results.bca import bca_limits
 from mixedflow.results.tabulating import pd
 
 BootstrapKind = Literal["parametric", "group"]
-BootstrapInterval = Literal["percentile", "basic", "normal"]
+BootstrapInterval = Literal["percentile", "basic", "normal", "bca"]
 
 VERDICTS = ("converged", "singular")
 """Columns of the draws that are no parameters."""
@@ -31,12 +32,15 @@ class Bootstrap:
     draws : nsim x parameters: fixed effects, ``sd_x|g``, ``cor_x.(Intercept)|g``, ``sigma``, what a
         statistic gave; then ``converged`` and ``singular``. NaN where a draw could not be fitted
     seed : of the draws
+    influence : groups x parameters, (n - 1) (mean - t_j) with t_j the estimate without group j; None
+        where it was not asked for
     """
 
     kind: BootstrapKind
     estimate: pd.Series
     draws: pd.DataFrame
     seed: int
+    influence: pd.DataFrame | None = None
 
     @property
     def failed(self) -> int:
@@ -62,8 +66,9 @@ class Bootstrap:
         ----------
         level : of confidence
         method : ``"percentile"``, the quantiles q of the draws; ``"basic"``, 2 estimate - q;
-            ``"normal"``, estimate - bias +- z se (Davison and Hinkley 1997, chapter 5). Quantiles
-            stand at (R + 1) alpha of R sorted draws
+            ``"normal"``, estimate - bias +- z se (Davison and Hinkley 1997, chapter 5); ``"bca"``,
+            quantiles corrected for bias and acceleration, for ``bootstrap(kind="group",
+            jackknife=True)``. Quantiles stand at (R + 1) alpha of R sorted draws
         """
         offered = get_args(BootstrapInterval)
         if method not in offered:
@@ -83,6 +88,8 @@ class Bootstrap:
     def _limits(
         self, values: pd.DataFrame, level: float, method: BootstrapInterval
     ) -> tuple[pd.Series, pd.Series]:
+        if method == "bca":
+            return self._accelerated(values, level)
         if method == "normal":
             from scipy.special import ndtri
 
@@ -96,6 +103,24 @@ class Bootstrap:
         if method == "basic":
             return 2.0 * self.estimate - found[1], 2.0 * self.estimate - found[0]
         return found[0], found[1]
+
+    def _accelerated(self, values: pd.DataFrame, level: float) -> tuple[pd.Series, pd.Series]:
+        if self.influence is None:
+            raise UnsupportedError(
+                "method='bca' needs the estimates without each group: bootstrap(kind='group', "
+                "jackknife=True); method='percentile' needs the draws alone"
+            )
+        found = [
+            bca_limits(
+                values[name].to_numpy(),
+                float(self.estimate[name]),
+                self.influence[name].to_numpy(),
+                level,
+            )
+            for name in values.columns
+        ]
+        lower, upper = (pd.Series(side, index=values.columns) for side in zip(*found, strict=True))
+        return lower, upper
 
     def _values(self) -> pd.DataFrame:
         return self.draws.drop(columns=list(VERDICTS)).astype(float)

@@ -173,10 +173,13 @@ class GroupPlan:
         return [self._refit(draw) for draw in draws]
 
     def _refit(self, draw: int) -> Refitted | None:
-        L = len(self.groups.groups.n_obs)
-        counts = np.bincount(drawn_levels(self.strata, generator(self.seed, draw)), minlength=L)
-        system, levels = self.groups.drawn(counts)
-        return attempted(replace(self.problem, system=system), self.start, levels)
+        return self.of_levels(drawn_levels(self.strata, generator(self.seed, draw)))
+
+    def of_levels(self, levels: Int) -> Refitted | None:
+        """Return the fit of these groups, some of them several times."""
+        counts = np.bincount(levels, minlength=len(self.groups.groups.n_obs))
+        system, store = self.groups.drawn(counts)
+        return attempted(replace(self.problem, system=system), self.start, store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,13 +207,43 @@ class NestedGroupPlan:
         return [self._refit(draw) for draw in draws]
 
     def _refit(self, draw: int) -> Refitted | None:
-        levels = np.sort(drawn_levels(self.strata, generator(self.seed, draw)))
-        sums, _ = drawn(self.sums, self.factor, levels)
+        return self.of_levels(drawn_levels(self.strata, generator(self.seed, draw)))
+
+    def of_levels(self, levels: Int) -> Refitted | None:
+        """Return the fit of these groups, some of them several times."""
+        sums, _ = drawn(self.sums, self.factor, np.sort(levels))
         solver = self.template.control.solver
         problem = exact_problem(sums, self.names.terms, reml=self.template.reml, solver=solver)
         if problem.system.p != self.template.system.p:
             return None
         return attempted(problem, self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOutPlan:
+    """Every group left out in turn: draw k is the fit without the k-th.
+
+    Attributes
+    ----------
+    plan : whose groups are left out
+    """
+
+    plan: GroupPlan | NestedGroupPlan
+
+    @property
+    def names(self) -> ReplicateNames:
+        """What the numbers of a draw are called."""
+        return self.plan.names
+
+    @property
+    def levels(self) -> Int:
+        """All groups, ascending."""
+        return np.sort(np.concatenate(self.plan.strata))
+
+    def refits(self, draws: Sequence[int]) -> list[Refitted | None]:
+        """Return the fits without these groups."""
+        levels = self.levels
+        return [self.plan.of_levels(np.delete(levels, k)) for k in draws]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,13 @@ from mixedflow.estimation.residual import ResidualProblem
 from mixedflow.inference.redrawn import GroupDraws
 from mixedflow.inference.sum_law import ErrorLaw, feasible, rows_of_system
 from mixedflow.inference.sum_law_parts import residual_parts
+from mixedflow.results.bca import influence_values
 from mixedflow.results.bootstrap import VERDICTS, Bootstrap, BootstrapKind
 from mixedflow.results.bootstrap_plans import (
     DrawPlan,
     GroupPlan,
     LawPlan,
+    LeftOutPlan,
     NestedGroupPlan,
     RowPlan,
     replicates,
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
     from mixedflow.results.fit_result import FitResult
 
 Statistic = Callable[[Replicate], Any]
+
+MOST_LEFT_OUT = 5_000
+"""Groups that are left out in turn, at most."""
 
 AT_ONCE = 16
 """Draws whose rows are condensed together, and that are sent together."""
@@ -60,6 +65,7 @@ class BootstrapRequest:
     seed: int
     factor: str | None
     strata: object
+    jackknife: bool = False
 
 
 def bootstrap(
@@ -83,6 +89,7 @@ def bootstrap(
         )
     own = recorded(replicate_of(fit), request.statistic)
     plan = _group_plan(fit, request) if request.kind == "group" else _parametric_plan(fit, request)
+    _check_jackknife(plan, request)
     if workers is None:
         workers = usable_cores() if _pays(fit) else 1
     rows = _everywhere(Draws(plan, request.statistic), request.nsim, workers, runner)
@@ -90,10 +97,39 @@ def bootstrap(
     draws = pd.DataFrame(rows, columns=[*names, *VERDICTS])
     draws[list(VERDICTS)] = draws[list(VERDICTS)].fillna(value=False).astype(bool)
     draws.index.name = "draw"
+    influence = None
+    if request.jackknife and isinstance(plan, GroupPlan | NestedGroupPlan):
+        out = LeftOutPlan(plan)
+        without = _everywhere(Draws(out, request.statistic), len(out.levels), workers, runner)
+        influence = _influence(pd.DataFrame(without, columns=names).astype(float), plan.strata)
     estimate = pd.Series({name: own[name] for name in names}, name="estimate", dtype=float)
     return Bootstrap(
-        request.kind, estimate, draws.astype(dict.fromkeys(names, float)), request.seed
+        request.kind, estimate, draws.astype(dict.fromkeys(names, float)), request.seed, influence
     )
+
+
+def _check_jackknife(plan: DrawPlan, request: BootstrapRequest) -> None:
+    if not request.jackknife:
+        return
+    if not isinstance(plan, GroupPlan | NestedGroupPlan):
+        raise ConfigError(
+            "jackknife=True leaves out the groups that kind='group' draws; it does not belong to "
+            f"kind='{request.kind}'"
+        )
+    count = sum(map(len, plan.strata))
+    if count > MOST_LEFT_OUT:
+        raise UnsupportedError(
+            f"jackknife=True fits once without each group, here {count:,} times, and is for up to "
+            f"{MOST_LEFT_OUT:,}; with so many groups the percentile interval needs no acceleration"
+        )
+
+
+def _influence(left_out: pd.DataFrame, strata: Sequence[Int]) -> pd.DataFrame:
+    """Return the influence of every group; rows stand in the order of the levels."""
+    place = np.argsort(np.argsort(np.concatenate(strata)))
+    ends = np.cumsum([len(own) for own in strata])[:-1]
+    values = influence_values(left_out.to_numpy(), np.split(place, ends))
+    return pd.DataFrame(values, columns=left_out.columns)
 
 
 def recorded(one: Replicate, statistic: Statistic | None) -> dict[str, float | bool]:

@@ -26,7 +26,7 @@ OWN_FILES = (MANIFEST, "*.csv")
 
 TableKind = Literal[
     "coefficients", "anova", "contrasts", "joint", "emmeans", "robust", "intervals", "profiles",
-    "random", "influence",
+    "random", "variances", "bootstrap", "caic", "influence",
 ]  # fmt: skip
 ColumnKind = Literal["text", "number", "integer", "flag"]
 

@@ -79,6 +79,7 @@ class Resampling:
         seed: int = 1,
         factor: str | None = None,
         strata: object = None,
+        jackknife: bool = False,
         workers: int | None = None,
         runner: Runner | None = None,
     ) -> Bootstrap:
@@ -98,6 +99,7 @@ class Resampling:
         seed : of all draws
         factor : whose groups are drawn, where the model has several grouping factors
         strata : the stratum of every group, by level: groups are drawn within strata
+        jackknife : of groups, also fit without each of them, which the intervals ``"bca"`` need
         workers : threads; the cores of this process where draws are long, one otherwise
         runner : worker processes or a Dask scheduler (``mixedflow.parallel.open_runner``)
 
@@ -109,5 +111,5 @@ class Resampling:
         """
         from mixedflow.results.bootstrapping import BootstrapRequest, bootstrap
 
-        request = BootstrapRequest(nsim, kind, statistic, seed, factor, strata)
+        request = BootstrapRequest(nsim, kind, statistic, seed, factor, strata, jackknife)
         return bootstrap(cast("FitResult", self), request, workers, runner)

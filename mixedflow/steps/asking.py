@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mixedflow.config.inference import EmmeansConfig, InferConfig
+from mixedflow.config.resampling import BootstrapConfig, VarianceTestConfig
 from mixedflow.errors import FitError, UnsupportedError
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.inferred import InferredTable, TableKind
@@ -30,6 +31,12 @@ DDF_WORDS = {
     "between-within": "degrees of freedom between and within groups",
     "residual": "residual degrees of freedom, n − p",
     "asymptotic": "the normal distribution (degrees of freedom without bound)",
+}
+INTERVAL_WORDS = {
+    "percentile": "Quantiles",
+    "basic": "Twice the estimate less the quantiles",
+    "normal": "Estimate less bias ± z standard deviations",
+    "bca": "Quantiles, corrected for bias and acceleration,",
 }
 ROBUST_DDF = ("satterthwaite", "residual", "asymptotic")
 ADJUSTMENTS = {
@@ -81,7 +88,8 @@ def questions(fit: FitResult, settings: InferConfig) -> list[Question]:
     asked = [*_coefficients(inference, settings, by), *_means(inference, settings, by)]
     if settings.robust is not None:
         asked += _robust(fit, settings)
-    return [*asked, *_of_variances(fit, settings), *_influence(fit, settings)]
+    asked += [*_of_variances(fit, settings), *_again(fit, settings)]
+    return [*asked, *_influence(fit, settings)]
 
 
 def _named(table: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -249,6 +257,60 @@ def _of_variances(fit: FitResult, settings: InferConfig) -> Iterator[Question]:
             "Likelihood-ratio tests of the model without the term, fitted on the same sums.",
             lambda: _named(fit.drop_random(), "dropped"),
         )
+
+
+def _again(fit: FitResult, settings: InferConfig) -> Iterator[Question]:
+    """Yield what takes fits of smaller models, of drawn data, or once more of this one."""
+    tested, drawn = settings.variance_test, settings.bootstrap
+    if tested is not None:
+        yield Question(
+            "variance_test",
+            "variances",
+            "Tests of variances",
+            "Likelihood-ratio tests that variances are zero, each smaller model fitted on the same"
+            " sums, by the distribution that is named; p, χ² is too large there.",
+            partial(_tested_variances, fit, tested),
+        )
+    if drawn is not None:
+        what = "responses simulated from the fit" if drawn.kind == "parametric" else "groups drawn"
+        yield Question(
+            "bootstrap",
+            "bootstrap",
+            f"Bootstrap: {_percent(settings)} intervals",
+            f"{INTERVAL_WORDS[drawn.interval]} of {drawn.draws:,} fits of {what} (seed {drawn.seed}).",
+            partial(_drawn, fit, drawn, settings.level),
+        )
+    if settings.caic:
+        yield Question(
+            "caic",
+            "caic",
+            "Conditional AIC",
+            "Of predictions for these groups: −2 log f(y | u) + 2 df (Greven and Kneib 2010).",
+            lambda: _named(fit.caic.to_frame("value"), "measure"),
+        )
+
+
+def _tested_variances(fit: FitResult, asked: VarianceTestConfig) -> pd.DataFrame:
+    terms = None if asked.terms is None else list(asked.terms)
+    table = fit.variance_test(terms, method=asked.method).rename(columns={"statistic": "chisq"})
+    table["weights"] = [", ".join(f"{w:.3g}" for w in weights) for weights in table["weights"]]
+    return _named(table, "dropped")
+
+
+def _drawn(fit: FitResult, asked: BootstrapConfig, level: float) -> pd.DataFrame:
+    found = fit.bootstrap(
+        asked.draws,
+        kind=asked.kind,
+        factor=asked.factor,
+        seed=asked.seed,
+        jackknife=asked.interval == "bca",
+        workers=1,
+    )
+    table = found.confint(level, asked.interval)
+    table.insert(1, "se", found.se)
+    table.insert(2, "bias", found.bias)
+    table["draws"] = found.draws[list(table.index)].notna().sum()
+    return _named(table, "parameter")
 
 
 def _influence(fit: FitResult, settings: InferConfig) -> Iterator[Question]:

@@ -16,10 +16,12 @@ from mixedflow.config.inference import (
     check_factors,
     check_variables,
 )
+from mixedflow.config.resampling import check_drawn, check_dropped
 from mixedflow.data import check_folder
 from mixedflow.design import check_columns
 from mixedflow.errors import DataError
 from mixedflow.recording import note_read, note_written, phase
+from mixedflow.results.dropping import smaller_models
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.inferred import (
     OWN_FILES,
@@ -86,6 +88,9 @@ def _check_names(fit: FitResult, settings: InferConfig, where: str) -> None:
     design = fit.crossproducts.info.residual
     group = [] if design is None else [":".join(design.group)]
     check_factors(settings, list(fit.n_levels) or group, where)
+    check_drawn(settings.bootstrap, list(fit.n_levels), where)
+    dropped = [one.dropped for one in smaller_models(fit.spec.parsed)]
+    check_dropped(settings.variance_test, dropped, where)
 
 
 def _with_rows(fit: FitResult, data: DataConfig) -> FitResult:

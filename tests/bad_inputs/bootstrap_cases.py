@@ -102,7 +102,7 @@ SIMULATION = [
         of=lambda fit: fit.bootstrap(2, statistic=lambda one: "a"),
     ),
     asked(
-        "bootstrap interval that is not offered",
+        "BCa interval without the jackknife",
         "fit.bootstrap().confint(method='bca')",
         UnsupportedError,
         "'bca'",

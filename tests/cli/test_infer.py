@@ -78,6 +78,51 @@ def test_tables_are_those_of_the_fit(model, tmp_path):
     assert "Kenward and Roger" in found.ddf
 
 
+def test_what_is_fitted_again(model, tmp_path):
+    found = infer(
+        model,
+        tmp_path / "out",
+        "--anova=none",
+        "--variance-test=auto",
+        "--bootstrap={draws: 40, seed: 5, interval: basic}",
+        "--caic",
+    )
+    fit = mf.load(model / "fit")
+    tests = table(found, "variance_test")
+    assert tests["p"].tolist() == pytest.approx(fit.variance_test()["p"].tolist())
+    assert tests["weights"].tolist() == ["0, 0.5, 0.5"]
+    assert tests["method"].tolist() == ["mixture"]
+    drawn, direct = table(found, "bootstrap").set_index("parameter"), fit.bootstrap(40, seed=5)
+    wanted = direct.confint(method="basic")
+    assert drawn["upper"].to_numpy() == pytest.approx(wanted["upper"].to_numpy(), rel=1e-12)
+    assert drawn["bias"].to_numpy() == pytest.approx(direct.bias.to_numpy(), rel=1e-12)
+    assert (drawn["draws"] == 40).all()
+    assert table(found, "caic").set_index("measure")["value"]["caic"] == pytest.approx(
+        fit.caic["caic"]
+    )
+    assert invoke(["report", str(model), "-o", str(tmp_path / "r.html")]) == 0
+
+
+def test_groups_are_drawn_from_the_rows(model, tmp_path):
+    rows = model.parents[1] / "sleep/prepared"
+    asked = "--bootstrap={draws: 20, kind: group, interval: bca}"
+    shown = table(infer(model, tmp_path / "a", asked, "--data", rows), "bootstrap")
+    direct = mf.fit(FORMULA, DATA).bootstrap(20, kind="group", jackknife=True)
+    wanted = direct.confint(method="bca")["lower"].to_numpy()
+    assert shown["lower"].to_numpy() == pytest.approx(wanted, rel=1e-3, abs=1e-3)
+
+
+def test_what_cannot_be_dropped_or_drawn_is_refused(model, tmp_path, capsys):
+    words = ["infer", str(model / "fit"), "--out", str(tmp_path / "o")]
+    wrong = "--variance-test={terms: ['Dayz in (1 + Days | Subject)']}"
+    assert invoke([*words, wrong]) == 2
+    said = capsys.readouterr().err
+    assert "did you mean 'Days in (1 + Days | Subject)'" in said
+    assert invoke([*words, "--bootstrap={kind: group, factor: subject}"]) == 2
+    assert "did you mean 'Subject'" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+
+
 def test_rows_are_read_where_the_sums_do_not_tell(model, tmp_path):
     rows = model.parents[1] / "sleep/prepared"
     options = ["--robust=CR2", "--influence=Subject", "--contrast=slope={Days: 1}"]

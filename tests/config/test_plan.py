@@ -12,7 +12,7 @@ from typing import get_args
 import pytest
 import yaml
 
-from mixedflow.config import check_config, inference
+from mixedflow.config import check_config, inference, resampling
 from mixedflow.config.models import Solver
 from mixedflow.config.plan import commands_on_path, make_plan
 from mixedflow.errors import ConfigError, FormulaError, UnsupportedError
@@ -21,10 +21,12 @@ from mixedflow.inference.adjustments import Adjustment
 from mixedflow.inference.contrasts import ContrastMethod
 from mixedflow.inference.hypotheses import DfMethod
 from mixedflow.inference.robust import RobustKind
+from mixedflow.results.bootstrap import BootstrapInterval, BootstrapKind
 from mixedflow.results.comparison import Refit
 from mixedflow.results.marginal_words import MeanWeights
 from mixedflow.results.profiling import IntervalMethod, Likelihood
-from mixedflow.steps.asking import ADJUSTMENTS, DDF_WORDS
+from mixedflow.results.variance_testing import TestMethod as VarianceMethod
+from mixedflow.steps.asking import ADJUSTMENTS, DDF_WORDS, INTERVAL_WORDS
 
 
 def plan_of(**changes):
@@ -271,10 +273,14 @@ def test_the_words_of_the_configuration_are_those_of_the_library():
         (inference.Likelihood, Likelihood),
         (inference.IntervalMethod, IntervalMethod),
         (inference.Refit, Refit),
+        (resampling.VarianceMethod, VarianceMethod),
+        (resampling.BootstrapKind, BootstrapKind),
+        (resampling.BootstrapInterval, BootstrapInterval),
     ):
         assert set(get_args(words)) == set(get_args(own))
     assert set(DDF_WORDS) == set(get_args(DfMethod))
     assert set(ADJUSTMENTS) == set(get_args(Adjustment))
+    assert set(INTERVAL_WORDS) == set(get_args(BootstrapInterval))
 
 
 ASKED = {
@@ -285,6 +291,9 @@ ASKED = {
     "influence": "g",
     "intervals": {"method": "profile", "parameters": ["sigma"]},
     "random_tests": True,
+    "variance_test": {"method": "exact", "terms": ["(1 | g)"]},
+    "bootstrap": {"draws": 20, "kind": "group", "interval": "bca"},
+    "caic": True,
 }
 
 
@@ -295,11 +304,15 @@ def asking(asked):
 def test_what_is_asked_of_a_fit_becomes_options_that_say_the_same():
     plan = asking(ASKED)
     given = [option.removeprefix("--") for option in shlex.split(plan.infer_options("m"))]
-    assert given.pop() == "random-tests"
+    assert given.pop() == "caic"
+    assert given.pop(-3) == "random-tests"
     assert [option.partition("=")[0] for option in given] == [
         *("ddf", "level", "anova", "contrast", "contrast", "emmeans", "robust", "influence"),
-        "intervals",
+        *("intervals", "variance-test", "bootstrap"),
     ]
+    for key in ("variance_test", "bootstrap"):
+        option = given[-2 if key == "variance_test" else -1]
+        assert json.loads(option.split("=", 1)[1]) == ASKED[key]
     pairs = [option.split("=", 1) for option in given]
     assert dict(pairs)["intervals"] == '{"method": "profile", "parameters": ["sigma"]}'
     assert json.loads(dict(pairs)["emmeans"]) == ASKED["emmeans"][0]

@@ -150,6 +150,11 @@ BAD = [
     ("models.m.infer.robust", "CR4", "allowed: 'CR0', 'CR1', 'CR2', 'CR3'"),
     ("models.m.infer.intervals", {"method": "boot"}, "allowed: 'profile', 'wald'"),
     ("models.m.infer.random_tests", "yes", "it must be true or false"),
+    ("models.m.infer.variance_test", {"method": "exat"}, "did you mean 'exact'?"),
+    ("models.m.infer.bootstrap", {"draws": 3}, "it must be at least 10"),
+    ("models.m.infer.bootstrap", {"nsim": 100}, "'models.m.infer.bootstrap' has no key 'nsim'"),
+    ("models.m.infer.bootstrap", {"interval": "bca"}, "which is for groups that are drawn again"),
+    ("models.m.infer.bootstrap", {"factor": "g"}, "'kind' is 'parametric'"),
     (
         "models.m",
         {**GOOD["models"]["m"], "reml": False, "infer": {"ddf": "kenward-roger"}},
@@ -164,6 +169,11 @@ BAD = [
         "models.m",
         {**GOOD["models"]["m"], "sharded": True, "infer": {"ddf": "residual", "robust": "CR2"}},
         "models.m: infer.robust needs the sums of the groups",
+    ),
+    (
+        "models.m",
+        {**GOOD["models"]["m"], "sharded": True, "infer": {"ddf": "residual", "bootstrap": {}}},
+        "models.m: infer.bootstrap needs the sums of the groups",
     ),
     ("output", 5, "output is 5; it must be text"),
     ("dask.kind", "slurm", "dask.kind is 'slurm'; allowed: 'synchronous', 'threads'"),

@@ -1,6 +1,6 @@
 # Rscript make_bootstrap_references.R > bootstrap.json, in this folder: parametric bootstraps by lme4,
-# their means and SDs.
-suppressMessages({library(lme4); library(jsonlite)})
+# their means and SDs; and boot's BCa limits of given draws, estimate and influence values.
+suppressMessages({library(lme4); library(boot); library(jsonlite)})
 
 boot <- function(data, formula, names, nsim = 4000) {
   d <- read.csv(paste0("data/", data, ".csv"))
@@ -16,6 +16,17 @@ boot <- function(data, formula, names, nsim = 4000) {
        mean = unname(colMeans(b$t, na.rm = TRUE)), sd = unname(apply(b$t, 2, sd, na.rm = TRUE)))
 }
 
+accelerated <- function(t, t0, L, conf) {
+  limits <- boot:::bca.ci(list(R = length(t)), conf, 1, t0 = t0, t = t, L = L)
+  list(t = t, t0 = t0, L = L, level = conf, lower = limits[1, 4], upper = limits[1, 5])
+}
+bca <- function() {
+  set.seed(7)
+  list(accelerated(round(rgamma(199, 3), 6), 2.4, round(rexp(25) - 1, 6), 0.95),
+       accelerated(round(rnorm(99), 6), -0.4, round(rt(12, 4), 6), 0.9),
+       accelerated(round(rexp(499), 6), 0.9, round(rgamma(40, 2) - 2, 6), 0.99))
+}
+
 out <- list(
   versions = list(R = as.character(getRversion()), lme4 = as.character(packageVersion("lme4"))),
   bootMer = list(
@@ -23,5 +34,6 @@ out <- list(
          c("(Intercept)", "Days", "sd_(Intercept)|Subject", "sd_Days|Subject",
            "cor_Days.(Intercept)|Subject", "sigma")),
     boot("Penicillin", "diameter ~ 1 + (1 | plate) + (1 | sample)",
-         c("(Intercept)", "sd_(Intercept)|plate", "sd_(Intercept)|sample", "sigma"))))
+         c("(Intercept)", "sd_(Intercept)|plate", "sd_(Intercept)|sample", "sigma"))),
+  bca = bca())
 cat(toJSON(out, auto_unbox = TRUE, digits = 14, pretty = TRUE), "\n")
