@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 import yaml
 from snakes import ROOT, copy_analysis, python_module
@@ -49,3 +52,33 @@ def test_a_dry_run(name, tmp_path):
     place_of_passes = "srun --workers=2" if name == "slurm-multinode" else "threads"
     assert "mixedflow --record results/logs/condense/" in run.text
     assert f"--dask={place_of_passes} " in run.text
+
+
+@pytest.mark.parametrize(
+    ("slurm", "answer"),
+    [
+        ("PENDING", "running"),
+        ("RUNNING", "running"),
+        ("COMPLETED", "success"),
+        ("CANCELLED", "failed"),
+        ("TIMEOUT", "failed"),
+        ("slurm_load_jobs error: Invalid job id specified", "failed"),
+        ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", "running"),
+        ("slurm_load_jobs error: Socket timed out on send/recv operation", "running"),
+    ],
+)
+def test_a_job_of_any_scheduler_that_is_killed_is_not_waited_for(slurm, answer, tmp_path):
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\necho '{slurm}' >&2\n")
+    squeue.chmod(0o755)
+    profile = ROOT / "workflow/profiles/cluster-generic/profile.yaml"
+    command = yaml.safe_load(profile.read_text())["cluster-generic-status-cmd"]
+    said = subprocess.run(
+        f"{command} '17'",
+        shell=True,
+        env={"PATH": f"{tmp_path}:{os.defpath}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip() == answer
