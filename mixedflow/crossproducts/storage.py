@@ -6,6 +6,8 @@ numbers, ``manifest.json`` the format version, the columns and the SHA-256 of th
 
 from __future__ import annotations
 
+import hashlib
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,17 @@ def save_crossproducts(sums: CrossProducts, folder: Path | str, piece: str = "")
             **({"piece": piece} if piece else {}),
         }
         (place / KIND.file).write_text(KIND.text(manifest), encoding="utf-8")
+
+
+def digest_of_sums(sums: CrossProducts) -> str:
+    """Return the SHA-256 of all numbers of the sums and of the names of their columns."""
+    keys = [_key_to_json(key, part) for key, part in sums.keyed.items()]
+    found = hashlib.sha256(json.dumps([info_to_json(sums.info), keys, sums.rows_in]).encode())
+    for name, values in _arrays_of(sums).items():
+        array = np.ascontiguousarray(values)
+        found.update(f"{name} {array.shape} {array.dtype}".encode())
+        found.update(array.data)
+    return found.hexdigest()
 
 
 def load_crossproducts(folder: Path | str, piece: str = "") -> CrossProducts:

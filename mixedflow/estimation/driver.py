@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -110,17 +111,29 @@ class FitState:
 Progress = Callable[[TraceRow], None]
 
 
+class Resumed(Protocol):
+    """What knows where a search was broken off, and is told where this one stands."""
+
+    def begun(self, problem: Problem) -> FitState | None:
+        """Return the state to go on from, None for the start."""
+
+    def keep(self, state: FitState) -> None:
+        """Take note of a state."""
+
+
 def run_driver(
     problem: Problem,
     *,
     start: VarianceParameters | None = None,
     progress: Progress | None = None,
+    going: Resumed | None = None,
 ) -> FitState:
     """Return the state at which the fit converged, or after its last iteration."""
-    began = time.perf_counter()
-    evaluation = problem.evaluate(problem.start() if start is None else start)
-    state = FitState(evaluation, (TraceRow(0, "start", evaluation.minus2ll, *_UNSEEN, 0, 0.0),))
-    for iteration in range(1, problem.control.iterations(problem.method) + 1):
+    first = problem.start() if start is None else start
+    state = _begun(problem, first, going)
+    began = time.perf_counter() - state.trace[-1].seconds
+    next_one = state.trace[-1].iteration + 1
+    for iteration in range(next_one, problem.control.iterations(problem.method) + 1):
         found = state.evaluation.moments()
         state = _look(problem, state, found, iteration)
         if state.converged:
@@ -129,7 +142,7 @@ def run_driver(
         if moved is None:
             break
         step, after, halvings = moved
-        check_residual_variance(after.params.sigma2, evaluation.params.sigma2)
+        check_residual_variance(after.params.sigma2, first.sigma2)
         row = TraceRow(
             iteration, step, after.minus2ll, *_UNSEEN, halvings, time.perf_counter() - began
         )
@@ -143,7 +156,18 @@ def run_driver(
         )
         if progress is not None:
             progress(row)
+        if going is not None:
+            going.keep(state)
     return _final_look(problem, state)
+
+
+def _begun(problem: Problem, start: VarianceParameters, going: Resumed | None) -> FitState:
+    """Return the state to begin with: that of a search that was broken off, or the start."""
+    before = None if going is None else going.begun(problem)
+    if before is not None:
+        return before
+    evaluation = problem.evaluate(start)
+    return FitState(evaluation, (TraceRow(0, "start", evaluation.minus2ll, *_UNSEEN, 0, 0.0),))
 
 
 _UNSEEN = (float("nan"), float("nan"))

@@ -6,8 +6,10 @@ Stands at "Fitting" in ``docs/algorithm.md``. No Dask, no files.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,7 @@ from mixedflow.equations.iterative import IterativeEngine, IterativeRoute
 from mixedflow.equations.system import ModelSystem, model_system
 from mixedflow.estimation.boundary import settle, settle_passes, singular_terms
 from mixedflow.estimation.certificate import Certificate, SettledEvaluation, certify
+from mixedflow.estimation.checkpoint import Going, Keeper, key_of
 from mixedflow.estimation.control import FitControl, Method, checked_method
 from mixedflow.estimation.driver import (
     FitState,
@@ -122,6 +125,7 @@ def estimate(  # noqa: PLR0913 - the public way in
     control: FitControl | None = None,
     start: VarianceParameters | None = None,
     progress: Progress | None = None,
+    keeper: Keeper | None = None,
 ) -> Estimates:
     """Return argmax of the (restricted) likelihood over theta and sigma2, with BLUEs and BLUPs.
 
@@ -134,13 +138,16 @@ def estimate(  # noqa: PLR0913 - the public way in
     control : settings of the driver
     start : variance parameters to begin with, in y's stored scale
     progress : called with every row of the trace
+    keeper : keeps where a long search stands, and knows where one was broken off
     """
     began = time.perf_counter()
     chosen: Method = checked_method(method)
     control = FitControl() if control is None else control
+    key = partial(key_of, sums, terms, (reml, chosen, start), control)
+    going = Going(keeper, None if keeper is None else keeper.found(key))
     if sums.info.residual is not None:
         structured = residual_problem(sums, terms, reml=reml, method=chosen, control=control)
-        state = run_driver(structured, start=start, progress=progress)
+        state = run_driver(structured, start=start, progress=progress, going=going)
         ended = settle(structured, state)
         limits = structured.at_limits(ended.params)
         return _estimates(ended, state, _How(chosen, structured.solver, began, limits=limits))
@@ -148,7 +155,7 @@ def estimate(  # noqa: PLR0913 - the public way in
     plan = plan_system(system, control)
     if isinstance(plan.make, IterativeRoute):
         probed = ProbedProblem(system, plan.make, reml, chosen, control)
-        found = run_probed(probed, start=start, progress=progress)
+        found = run_probed(probed, start=start, progress=progress, going=going)
         how = _How(chosen, plan.name, began, found.error)
         return _estimates(found.settled, found.state, how)
     compiled = plan.name == "grouped" and compiled_pays(system)
@@ -162,13 +169,15 @@ def estimate(  # noqa: PLR0913 - the public way in
         None if levels is None else gathered(levels),
         polishing=POLISHING if plan.flops * system.p < CHEAP else FEW_POLISHING,
     )
-    near = _near(problem, plan) if start is None else None
+    near = _near(problem, plan, going.before) if start is None else None
     if near is not None:
         strict = min(control.tolerance, WARM_DECREMENT)
         problem = replace(
             problem, control=replace(control, em_steps=0, tolerance=strict), polishing=0
         )
-    state = run_driver(problem, start=start if near is None else near, progress=progress)
+    going = replace(going, near=near)
+    first = start if near is None else near
+    state = run_driver(problem, start=first, progress=progress, going=going)
     if near is not None:
         state = _begun_warm(state)
     how = _How(chosen, plan.name, began)
@@ -200,8 +209,13 @@ def _at_rest(problem: Problem, state: FitState, levels: LevelStore | None) -> Se
     return settle(problem, state) if levels is None else settle_passes(problem, levels, state)
 
 
-def _near(problem: Problem, plan: EnginePlan) -> VarianceParameters | None:
+def _near(
+    problem: Problem, plan: EnginePlan, before: Mapping[str, Any] | None
+) -> VarianceParameters | None:
     """Return where conjugate gradients lead, if an exact evaluation is dear and that is wanted."""
+    if before is not None:
+        near = before["near"]
+        return None if near is None else problem.start().with_vector(np.array(near, dtype=float))
     control, system = problem.control, problem.system
     if plan.warm is None or not control.warm_start or problem.method != "auto":
         return None
@@ -224,7 +238,7 @@ class _How:
     limits: tuple[tuple[str, str], ...] = ()
 
 
-def estimate_levels(
+def estimate_levels(  # noqa: PLR0913 - as estimate
     system: ModelSystem,
     levels: LevelStore,
     *,
@@ -232,6 +246,7 @@ def estimate_levels(
     method: str = "auto",
     control: FitControl | None = None,
     progress: Progress | None = None,
+    going: Going | None = None,
 ) -> Estimates:
     """Return the estimates of a model of one factor whose levels' sums are elsewhere; ``u`` is empty.
 
@@ -240,6 +255,7 @@ def estimate_levels(
     system : from :func:`mixedflow.equations.system.pooled_system`
     levels : where the sums of the levels are
     reml, method, control, progress : as for :func:`estimate`
+    going : knows where a search was broken off
     """
     began = time.perf_counter()
     chosen: Method = checked_method(method)
@@ -247,7 +263,7 @@ def estimate_levels(
     plan = plan_engine(system.pattern, wanted="grouped")
     polishing = POLISHING if plan.flops * system.p < CHEAP else FEW_POLISHING
     problem = Problem(system, plan.make, reml, chosen, control, levels, polishing)
-    state = run_driver(problem, progress=progress)
+    state = run_driver(problem, progress=progress, going=going)
     return _settled(problem, state, levels, progress, _How(chosen, "grouped", began))
 
 

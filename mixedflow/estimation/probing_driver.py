@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +22,7 @@ from mixedflow.equations.iterative import IterativeRoute
 from mixedflow.equations.probing import ProbedMoments
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import FitError, UnsupportedError
+from mixedflow.estimation.checkpoint import Going, plain_trace, trace_from
 from mixedflow.estimation.control import FitControl, Method
 from mixedflow.estimation.driver import FitState, Progress, TraceRow, limited, relative_size
 from mixedflow.estimation.information import Information, information
@@ -112,6 +116,7 @@ def run_probed(
     *,
     start: VarianceParameters | None = None,
     progress: Progress | None = None,
+    going: Going | None = None,
 ) -> ProbedFit:
     """Return the fit, with probes added until the Monte-Carlo error meets its target.
 
@@ -124,12 +129,11 @@ def run_probed(
         raise UnsupportedError(
             "method 'px-em' is not available with the solver 'pcg'; use 'auto', 'ai' or 'em'"
         )
-    began = time.perf_counter()
     first = start_parameters(problem.system) if start is None else start
-    point = _look(problem, first)
-    trace = [_row(point, 0, "start", 0, 0.0)]
-    steps = 0
-    for iteration in range(1, problem.control.iterations(problem.method) + 1):
+    problem, point, trace, steps = _begun(problem, first, going)
+    began = time.perf_counter() - trace[-1].seconds
+    next_one = trace[-1].iteration + 1
+    for iteration in range(next_one, problem.control.iterations(problem.method) + 1):
         if point.converged(problem.control):
             problem, moved = _refined(problem, point)
         else:
@@ -142,9 +146,36 @@ def run_probed(
         trace.append(_row(point, iteration, step, halvings, time.perf_counter() - began))
         if progress is not None:
             progress(trace[-1])
+        if going is not None:
+            going.keep_plain(partial(_plain, problem, point, trace, steps))
     converged = point.converged(problem.control)
     state = FitState(point.evaluation, tuple(trace), converged, point.info, point.newton)
     return ProbedFit(state, _settle(problem, point), _error(problem, point))
+
+
+def _begun(
+    problem: ProbedProblem, start: VarianceParameters, going: Going | None
+) -> tuple[ProbedProblem, _Point, list[TraceRow], int]:
+    """Return problem, point, trace and steps to begin with, those of a search broken off if any."""
+    before = None if going is None else going.before
+    if before is None:
+        point = _look(problem, start)
+        return problem, point, [_row(point, 0, "start", 0, 0.0)], 0
+    problem = replace(problem, route=problem.route.with_probes(before["probes"]))
+    params = start.with_vector(np.array(before["point"], dtype=np.float64))
+    return problem, _look_at(problem, params), [*trace_from(before["trace"])], before["steps"]
+
+
+def _plain(
+    problem: ProbedProblem, point: _Point, trace: Sequence[TraceRow], steps: int
+) -> dict[str, Any]:
+    """Return what the loop remembers, for :func:`_begun`."""
+    return {
+        "point": point.evaluation.params.vector().tolist(),
+        "trace": plain_trace(trace),
+        "steps": steps,
+        "probes": problem.route.settings.probes,
+    }
 
 
 def warm_start(problem: ProbedProblem, start: VarianceParameters) -> VarianceParameters | None:
@@ -197,8 +228,13 @@ def _refined(problem: ProbedProblem, point: _Point) -> tuple[ProbedProblem, _Mov
 
 
 def _look(problem: ProbedProblem, params: VarianceParameters) -> _Point:
+    return _look_at(problem, lifted(problem.system, params))
+
+
+def _look_at(problem: ProbedProblem, params: VarianceParameters) -> _Point:
+    """Return all that is known at these very parameters."""
     system = problem.system
-    evaluation = evaluate_probed(system, lifted(system, params), problem.route, reml=problem.reml)
+    evaluation = evaluate_probed(system, params, problem.route, reml=problem.reml)
     found = evaluation.moments()
     info = information(evaluation, found)
     newton = ai_step(info, at_floor(system, evaluation.params))

@@ -18,6 +18,7 @@ from mixedflow.data.source import Source
 from mixedflow.design.encode import Encoder
 from mixedflow.design.schema import Schema
 from mixedflow.design.spec import ModelSpec
+from mixedflow.estimation.checkpoint import Keeper
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.driver import Progress
 from mixedflow.estimation.fit import Estimates, estimate
@@ -38,12 +39,14 @@ class FitRequest:
     ----------
     reml, method, control : see :func:`mixedflow.fit`
     progress : called with every row of the trace
+    keeper : keeps where a long search stands
     """
 
     reml: bool = True
     method: str = "auto"
     control: FitControl | None = None
     progress: Progress | None = None
+    keeper: Keeper | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ def fit_condensed(
         method=request.method,
         control=request.control,
         progress=request.progress,
+        keeper=request.keeper,
     )
     return FitResult(
         spec=spec,

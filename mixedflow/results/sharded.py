@@ -26,6 +26,7 @@ from mixedflow.design.types import Float
 from mixedflow.equations.choice import plan_engine
 from mixedflow.equations.system import ModelSystem
 from mixedflow.errors import UnsupportedError
+from mixedflow.estimation.checkpoint import Going, key_of
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.effects import LevelEffects, LevelErrors, level_effects, level_errors
 from mixedflow.estimation.fit import estimate_levels
@@ -319,8 +320,17 @@ class ShardedSums:
     levels: ShardStore
 
 
+def _key(found: ShardedSums, request: FitRequest, rows: RowSource) -> str:
+    """Return one digest of what the bits depend on; the rows stand for the sums of the levels."""
+    content = "" if rows.source is None else rows.source.fingerprint()
+    how = (request.reml, request.method, content, found.spec.to_json())
+    return key_of(found.sums, found.system.terms, how, request.control or FitControl())
+
+
 def fit_shards(found: ShardedSums, request: FitRequest, rows: RowSource) -> ShardedFit:
     """Return the fit of a model to sums in shards."""
+    keeper = request.keeper
+    before = None if keeper is None else keeper.found(lambda: _key(found, request, rows))
     estimates = estimate_levels(
         found.system,
         found.levels,
@@ -328,6 +338,7 @@ def fit_shards(found: ShardedSums, request: FitRequest, rows: RowSource) -> Shar
         method=request.method,
         control=request.control,
         progress=request.progress,
+        going=Going(keeper, before),
     )
     timings: Mapping[str, float] = {**rows.timings, "fit": estimates.seconds}
     return ShardedFit(

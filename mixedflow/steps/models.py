@@ -6,6 +6,7 @@ Stands at "Fitting" and "A second pass" in ``docs/algorithm.md``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ from mixedflow.diagnostics import (
     diagnose,
     load_diagnostics,
 )
-from mixedflow.errors import ConfigError, StoredFileError
+from mixedflow.errors import ConfigError, MixedflowError, StoredFileError
 from mixedflow.estimation.control import FitControl
 from mixedflow.estimation.driver import TraceRow
 from mixedflow.parallel import Runner, condense, map_reduce
@@ -49,6 +50,7 @@ from mixedflow.report import (
     write_sweep_page,
 )
 from mixedflow.results.build import FitRequest, RowSource, fit_condensed
+from mixedflow.results.checkpoint import FileKeeper
 from mixedflow.results.fit_result import FitResult
 from mixedflow.results.inferred import Inferred, file_digest, load_inferred
 from mixedflow.results.sharded import ShardedFit
@@ -72,24 +74,38 @@ def fit_step(
     """Fit a model from a condensed folder, or straight from data, and store it."""
     if out is not None:
         check_folder(out, OWN_FILES)
-    request = _request(model, control, on_done)
+    keeper = None if out is None else FileKeeper(out)
+    request = replace(_request(model, control, on_done), keeper=keeper)
     note_read(data.path)
+    try:
+        fit = _fitted(data, model, request, dask or DaskConfig(), out)
+    except MixedflowError:
+        _forget(keeper)  # another attempt would end alike
+        raise
+    _forget(keeper)
+    note(rows=fit.data_summary.get("rows_in", fit.nobs), iterations=fit.n_iter)
+    if out is not None:
+        note_written(out)
+    return fit
+
+
+def _forget(keeper: FileKeeper | None) -> None:
+    if keeper is not None:
+        keeper.done()
+
+
+def _fitted(
+    data: DataConfig, model: ModelConfig, request: FitRequest, dask: DaskConfig, out: Path | None
+) -> FitResult:
+    """Return the fit, and write it."""
     if model.sharded:
-        return _noted(fit_in_shards(data, model, request, dask or DaskConfig(), out), out)
+        return fit_in_shards(data, model, request, dask, out)
     fit = _fit_from_sums(data, model, request) if is_design(Path(data.path)) else None
     if fit is None:
         fit = _fit_from_rows(data, model, request)
     if out is not None:
         with phase("write"):
             fit.save(out)
-    return _noted(fit, out)
-
-
-def _noted(fit: FitResult, out: Path | None) -> FitResult:
-    """Record what a fit took, and return it."""
-    note(rows=fit.data_summary.get("rows_in", fit.nobs), iterations=fit.n_iter)
-    if out is not None:
-        note_written(out)
     return fit
 
 
