@@ -108,8 +108,11 @@ def _submit_sums(leaves: list[Any], radix: int, name: str, job: Any, runner: Run
 
 
 def direct(runner: Runner) -> bool | None:
-    """Say whether results come from the workers without passing through the scheduler."""
-    return True if runner.kind == "processes" else None
+    """Say whether results come from the workers without passing through the scheduler.
+
+    A scheduler in this process reaches no more than this process does; one elsewhere may.
+    """
+    return None if runner.kind == "address" else True
 
 
 def map_on_workers(
@@ -174,8 +177,8 @@ def errors_as_ours() -> Iterator[None]:
         raise
     except KilledWorker as error:
         raise WorkerError(
-            "a worker died several times at the same work, mostly for want of memory; "
-            "give workers more memory or prepare the data in smaller parts"
+            "a worker died several times at the same work, mostly for want of memory, or of time where "
+            "workers are jobs; give workers more of it or prepare the data in smaller parts"
         ) from error
     except (FutureCancelledError, CommClosedError) as error:
         raise WorkerError(f"the Dask scheduler was lost while it computed: {error}") from error

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from operator import add
@@ -37,18 +35,6 @@ OPTIONS = {
 def rough(index: int) -> np.ndarray:
     rng = np.random.default_rng(index)
     return rng.normal(size=50) * 10.0 ** rng.integers(-9, 9, 50)
-
-
-@pytest.fixture
-def a_slurm(monkeypatch, tmp_path):
-    """Programs by the names of Slurm's that run jobs on this machine."""
-    pytest.importorskip("dask_jobqueue")
-    monkeypatch.setenv(
-        "PATH", f"{Path(__file__).parent / 'fake_slurm'}{os.pathsep}{os.environ['PATH']}"
-    )
-    monkeypatch.setenv("SLURM_JOB_ID", "1")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
-    monkeypatch.chdir(tmp_path)
 
 
 @contextmanager
@@ -124,14 +110,3 @@ def test_a_client_refuses_a_scheduler_of_another_authority(a_slurm, tmp_path, mo
             open_runner("address", address=address, tls=Tls(strange.ca, str(cert), str(key))),
         ):
             pass
-
-
-def test_jobs_that_all_end_before_a_worker_came_are_one_sentence(a_slurm, monkeypatch):
-    monkeypatch.setenv("FAKE_SLURM", "lost")
-    monkeypatch.setattr("mixedflow.parallel.jobqueue.LOOK_SECONDS", 0.5)
-    with (
-        pytest.raises(WorkerError, match="ended before a worker came: no such node"),
-        opened("jobqueue"),
-    ):
-        pass
-    assert list(Path.cwd().iterdir()) == []
