@@ -34,7 +34,7 @@ SAME = ("mixedflow", "python", "dask", "distributed")
 def check_workers(dask: DaskConfig, directory: Path) -> Iterator[Finding]:
     """Ask every worker of a running scheduler."""
     try:
-        with runner_of(dask) as runner, trial_folder(directory) as folder:
+        with runner_of(dask, ask=False) as runner, trial_folder(directory) as folder:
             address = str(runner.address)
             before = time.time()
             look: Callable[..., Any] = facts_of_worker

@@ -72,10 +72,11 @@ def connected(runner: Runner) -> Iterator[Runner]:
             client = stack.enter_context(jobqueue_client(runner))
         elif runner.kind == "address":
             client = stack.enter_context(_scheduler(runner))
-            await_worker(client, str(runner.address), runner.patience)
+            if runner.patience is not None:
+                await_worker(client, str(runner.address), runner.patience)
         else:
             client = stack.enter_context(client_of(stack.enter_context(_local_workers(runner))))
-        if runner.kind in ELSEWHERE:
+        if runner.kind in ELSEWHERE and runner.patience is not None:
             require_same_version(client)
         _tell(client, runner)
         yield replace(runner, client=client)

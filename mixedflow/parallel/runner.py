@@ -6,16 +6,18 @@ Dask is imported only when a runner needs it; the default runner never does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from mixedflow.errors import ConfigError, MixedflowError, did_you_mean, listing
 
 if TYPE_CHECKING:
     from mixedflow.parallel.tls import Tls
+
+T = TypeVar("T")
 
 RunnerKind = Literal["synchronous", "threads", "processes", "address", "srun", "jobqueue"]
 RUNNER_KINDS: tuple[str, ...] = (*get_args(RunnerKind), "local")
@@ -72,7 +74,8 @@ class Runner:
     tls : certificates; "srun" and "jobqueue" make their own without them
     interface : network interface for "srun" and "jobqueue"; that of the outward address without it
     jobs : how workers are asked for, for "jobqueue"
-    patience : seconds to wait for the first worker of a scheduler, for "address"
+    patience : seconds to wait for the first worker of a scheduler, for "address"; None to look at
+        workers as they are: none is waited for, or asked whether it can do the work
     client : the connection, while the runner is open and needs one
     """
 
@@ -84,8 +87,14 @@ class Runner:
     tls: Tls | None = None
     interface: str | None = None
     jobs: JobQueue = field(default_factory=JobQueue)
-    patience: float = PATIENCE
+    patience: float | None = PATIENCE
     client: Any = None
+
+    def each(self, fn: Callable[[int], T], n_items: int) -> list[T]:
+        """Return ``[fn(0), fn(1), ...]``, wherever they were computed."""
+        from mixedflow.parallel.mapping import map_each
+
+        return map_each(fn, n_items, runner=self)
 
 
 SYNCHRONOUS = Runner()
@@ -102,7 +111,7 @@ def open_runner(  # noqa: PLR0913 - everything that workers can be told
     tls: Tls | None = None,
     interface: str | None = None,
     jobs: JobQueue | None = None,
-    patience: float = PATIENCE,
+    patience: float | None = PATIENCE,
 ) -> Iterator[Runner]:
     """Start or reach the workers, give a :class:`Runner`, and close everything cleanly.
 
@@ -116,7 +125,8 @@ def open_runner(  # noqa: PLR0913 - everything that workers can be told
     tls : certificates, for the kind "address"; "srun" and "jobqueue" make their own without them
     interface : network interface, for the kinds "srun" and "jobqueue"
     jobs : how workers are asked for, for the kind "jobqueue"
-    patience : seconds to wait for the first worker of a scheduler, for the kind "address"
+    patience : seconds to wait for the first worker of a scheduler, for the kind "address"; None to
+        wait for none, and to ask none whether it can do the work
 
     Raises
     ------

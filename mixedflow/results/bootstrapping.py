@@ -165,9 +165,7 @@ def _everywhere(
     """Return the draws in their order, wherever they were made."""
     parts = [range(a, min(a + AT_ONCE, nsim)) for a in range(0, nsim, AT_ONCE)]
     if runner is not None and runner.client is not None:
-        client = runner.client
-        sent = client.scatter(make, broadcast=True, hash=False)
-        done = client.gather(client.map(_apply, parts, make=sent, pure=False))
+        done = runner.each(_Parts(make, tuple(parts)), len(parts))
     else:
         from threadpoolctl import threadpool_limits
 
@@ -177,8 +175,15 @@ def _everywhere(
     return [row for part in done for row in part]
 
 
-def _apply(part: Sequence[int], make: Draws) -> list[dict[str, float | bool]]:
-    return make(part)
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """Makes portions of draws by the numbers of the portions; picklable."""
+
+    make: Draws
+    parts: tuple[Sequence[int], ...]
+
+    def __call__(self, index: int) -> list[dict[str, float | bool]]:
+        return self.make(self.parts[index])
 
 
 def _pays(fit: FitResult) -> bool:

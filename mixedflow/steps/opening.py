@@ -49,8 +49,12 @@ class Outlook:
 
 
 @contextmanager
-def runner_of(dask: DaskConfig) -> Iterator[Runner]:
-    """Open the workers that a configuration asks for, which see the files of this folder."""
+def runner_of(dask: DaskConfig, *, ask: bool = True) -> Iterator[Runner]:
+    """Open the workers that a configuration asks for.
+
+    Unless they are to be taken as they are, those on other machines have this version of mixedflow and
+    see the working directory.
+    """
     address, tls = dask.address, None if dask.tls is None else Tls(**dask.tls.model_dump())
     if dask.scheduler_file is not None:
         address, own = _scheduler(Path(dask.scheduler_file))
@@ -67,9 +71,10 @@ def runner_of(dask: DaskConfig) -> Iterator[Runner]:
         tls=tls,
         interface=dask.interface,
         jobs=None if dask.jobqueue is None else JobQueue(**dask.jobqueue.model_dump()),
-        patience=PATIENCE if dask.patience is None else dask.patience,
+        patience=(dask.patience or PATIENCE) if ask else None,
     ) as runner:
-        require_shared_folder(runner, Path.cwd())
+        if ask:
+            require_shared_folder(runner, Path.cwd())
         note(threads=dask.threads * (dask.workers or 1))
         if dask.performance_report and dask.kind == "address":
             require_performance_report(runner)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from operator import add
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import mixedflow
 from mixedflow.parallel import Runner, map_each, map_reduce
 from mixedflow.parallel.distributed_tasks import _add, _Job, _run_batch
 from mixedflow.parallel.rooms import _applied, _called, _combined, open_room
@@ -106,6 +108,41 @@ def test_buffers_that_lie_well_are_not_copied():
     assert aligned_buffer(bad).ctypes.data % ALIGNMENT == 0
     assert not aligned_buffer(bad).flags.writeable
     assert aligned_buffer(memoryview(bytearray(9))[1:]).flags.writeable
+
+
+def every_array(value: Any, met: set[int]) -> Iterator[np.ndarray]:
+    """Yield the arrays that anything holds."""
+    if id(value) in met:
+        return
+    met.add(id(value))
+    if isinstance(value, np.ndarray):
+        yield value
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from every_array(getattr(value, field.name, None), met)
+    elif isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from every_array(item, met)
+
+
+def test_draws_of_a_bootstrap_hold_aligned_arrays():
+    rng = np.random.default_rng(6)
+    g = np.repeat(np.arange(30), 7)
+    x = rng.normal(size=len(g))
+    y = x + rng.normal(size=30)[g] + rng.normal(size=len(g))
+    fit = mixedflow.fit("y ~ x + (1 + x | g)", {"y": y, "x": x, "g": g})
+    made: list[Any] = []
+
+    class Remembering(Runner):
+        def each(self, fn: Any, n_items: int) -> list[Any]:
+            made.append(moved(Sent(fn)).opened())
+            return [made[0](index) for index in range(n_items)]
+
+    there = fit.bootstrap(8, seed=3, runner=Remembering("address", client="there"))
+    arrays = list(every_array(made[0], set()))
+    assert len(arrays) > 10
+    assert all(array.flags.aligned for array in arrays)
+    assert there.draws.equals(fit.bootstrap(8, seed=3).draws)
 
 
 @dataclass(frozen=True)
