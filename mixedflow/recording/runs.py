@@ -12,7 +12,9 @@ import secrets
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 RUN = "MIXEDFLOW_RUN"
@@ -26,21 +28,23 @@ SECONDS_TO_ASK = 5.0
 _TIMES = re.compile(r"\b(SubmitTime|StartTime)=(\S+)")
 
 
-def name_run(*, main: bool, attempt: int | None = None) -> None:
+def name_run(*, main: bool, arguments: Sequence[str] = ()) -> None:
     """Give the run a name that its jobs inherit, on whatever machine they are.
 
     Parameters
     ----------
     main : whether this process runs the workflow, and not one job of it
-    attempt : at the job of this process, where it runs one
+    arguments : of the Snakemake that runs one job; while the rules are read it knows the attempt only
+        from there
     """
     os.environ.pop(ATTEMPT, None)
     if main:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         os.environ[RUN] = f"{stamp}-{secrets.token_hex(3)}"
         os.environ.pop(SUBMITTED, None)
-    elif attempt is not None:
-        os.environ[ATTEMPT] = str(attempt)
+    else:
+        given = [b for a, b in pairwise(arguments) if a == "--attempt"]
+        os.environ[ATTEMPT] = given[-1] if given else ""
 
 
 def job_variables(now: float | None = None) -> dict[str, str]:

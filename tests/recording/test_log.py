@@ -224,11 +224,12 @@ def test_time_in_the_queue_of_slurm(tmp_path, monkeypatch, said, seconds):
 
 
 def test_a_run_gets_a_name_that_its_jobs_keep(monkeypatch):
-    runs.name_run(main=True, attempt=1)
+    runs.name_run(main=True, arguments=["snakemake", "--attempt", "3"])
     name = os.environ[runs.RUN]
     assert runs.ATTEMPT not in os.environ
-    runs.name_run(main=False, attempt=2)
-    assert (os.environ[runs.RUN], os.environ[runs.ATTEMPT]) == (name, "2")
+    for given, number in ((["--attempt", "2", "--force"], "2"), (["--attempt"], ""), ([], "")):
+        runs.name_run(main=False, arguments=["snakemake", *given])
+        assert (os.environ[runs.RUN], os.environ[runs.ATTEMPT]) == (name, number)
     monkeypatch.delenv(runs.ATTEMPT)
 
 

@@ -36,6 +36,24 @@ def copy_analysis(to: Path) -> Path:
     return to
 
 
+FAIL_ONCE = """\
+mixedflow() {{
+    if [ "$3" = {verb} ] && mkdir {place}/once 2> /dev/null; then
+        command mixedflow "$1" "$2" {verb} {place}/nowhere --out {place}/once/out
+    else
+        command mixedflow "$@"
+    fi
+}}
+"""
+
+
+def fail_once(place: Path, verb: str) -> None:
+    """Let the first attempt at a step fail in a copied analysis, with a reason."""
+    (place / "once.sh").write_text(FAIL_ONCE.format(verb=verb, place=place), encoding="utf-8")
+    with (place / "Snakefile").open("a", encoding="utf-8") as rules:
+        rules.write(f'\n\nshell.prefix("source {place}/once.sh; ")\n')
+
+
 def python_module(*arguments: str, cwd: Path, environment: dict[str, str] | None = None) -> Run:
     """Run ``python -m ...``, with variables besides the own, and return what it said."""
     done = subprocess.run(

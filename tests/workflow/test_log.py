@@ -8,52 +8,64 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from snakes import copy_analysis, python_module, snakemake
+from snakes import copy_analysis, fail_once, python_module, snakemake
 
 from mixedflow.cli import invoke
-from mixedflow.recording import read_log
+from mixedflow.recording import Attempt, RunLog, read_log
 
 pytestmark = pytest.mark.workflow
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "config/data/sleepstudy.csv"
+PREPARED = "results/sleepstudy/prepared/manifest.json"
 FORMULA = "Reaction ~ Days + (Days | Subject)"
-
-FAIL_ONCE = """\
-mixedflow() {
-    if [ "$3" = fit ] && mkdir once 2> /dev/null; then
-        command mixedflow "$1" "$2" fit "$4" "Reaction ~ Dys + (1 | Subject)" --out once/fit
-    else
-        command mixedflow "$@"
-    fi
-}
-"""
 
 
 @pytest.mark.slow
 def test_both_attempts_of_a_rule_that_fails_once_are_there(tmp_path):
     place = copy_analysis(tmp_path / "analysis")
-    (place / "once.sh").write_text(FAIL_ONCE, encoding="utf-8")
-    with (place / "Snakefile").open("a", encoding="utf-8") as rules:
-        rules.write(f'\n\nshell.prefix("source {place}/once.sh; ")\n')
-    target = "results/models/independent/fit/fit.json"
-    refused = snakemake(target, cwd=place)
+    fail_once(place, "prepare")
+    refused = snakemake(PREPARED, cwd=place)
     assert refused.code != 0
     log = read_log(place / "results/log.jsonl")
-    assert [one.outcome for one in log.by_job()["fit", "independent"]] == ["failed"]
+    assert [one.outcome for one in last_of(log, "prepare")] == ["failed"]
     (place / "once").rmdir()
-    run = snakemake("--retries", "1", target, cwd=place)
+    run = snakemake("--retries", "1", PREPARED, cwd=place)
     assert run.code == 0, run.text
     log = read_log(place / "results/log.jsonl")
     assert log.unread == 0
-    first, second = log.by_job()["fit", "independent"]
+    first, second = last_of(log, "prepare")
     assert (first.number, first.outcome, second.number, second.outcome) == (1, "failed", 2, "done")
-    assert "Dys" in first.reason
+    assert "nowhere" in first.reason
     assert first.run == second.run
     assert {one.run for one in log.last_run} == {first.run}
-    assert [one.stage for one in log.attempts] == ["prepare", "condense", "fit", "fit", "fit"]
+    assert [one.stage for one in log.attempts] == ["prepare"] * 3
     said = python_module("mixedflow", "log", "--all", cwd=place)
     assert said.code == 0, said.text
-    assert "5 attempts: results/log.jsonl" in said.text
+    assert "3 attempts: results/log.jsonl" in said.text
+
+
+def last_of(log: RunLog, stage: str) -> tuple[Attempt, ...]:
+    """Return the attempts at the only job of a stage in the last run that it was part of."""
+    (tries,) = [tries for (name, _), tries in log.by_job().items() if name == stage]
+    return tries
+
+
+@pytest.mark.slow
+def test_jobs_on_dask_workers_know_run_attempt_and_queue(tmp_path):
+    place = copy_analysis(tmp_path / "analysis")
+    fail_once(place, "prepare")
+    workers = ["--mixedflow-dask-local-workers", "1", "--mixedflow-dask-worker-threads", "2"]
+    run = python_module(
+        "snakemake", "--executor", "mixedflow-dask", "--jobs", "2", *workers, "--retries", "1",
+        PREPARED, cwd=place,
+    )  # fmt: skip
+    assert run.code == 0, run.text
+    log = read_log(place / "results/log.jsonl")
+    first, second = last_of(log, "prepare")
+    assert (first.number, first.outcome, second.number, second.outcome) == (1, "failed", 2, "done")
+    assert first.run == second.run is not None
+    assert first.queue_seconds is not None
+    assert second.queue_seconds is not None
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ commands_on_path()
 
 # Jobs write down to which run they belong and, where a Snakemake of their own runs them, which attempt
 # they are.
-name_run(main=workflow.is_main_process, attempt=workflow.attempt)
+name_run(main=workflow.is_main_process, arguments=sys.argv)
 
 
 def checked_plan():
