@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from jobs import ended, submitted
@@ -35,35 +36,73 @@ WORKERS_AS_JOBS = [
 ONE_MACHINE = ["--cores=2"]
 
 
-IN_ONE_JOB = [
-    *profile("slurm-allocation"),
-    "--mixedflow-dask-interface=lo",
-    "--jobs=8",
-]
-Run = Callable[[Path, list[str]], None]
+IN_ONE_JOB = [*profile("slurm-allocation"), "--mixedflow-dask-interface=lo", "--jobs=8"]
+SHAPE = ["--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=4", "--mem=3500", "--time=20"]
 
 
-def snakemake(arguments: list[str]) -> list[str]:
+def command(arguments: list[str]) -> list[str]:
     return [sys.executable, "-m", "snakemake", *arguments, "--latency-wait=10"]
 
 
-def run(place: Path, arguments: list[str]) -> None:
-    """Run the workflow to its end, or say what it said."""
-    done = subprocess.run(
-        snakemake(arguments),
-        cwd=place,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SECONDS,
-    )
-    assert done.returncode == 0, done.stdout
+class OnThisMachine:
+    """A run of the workflow on its way."""
+
+    def __init__(self, place: Path, arguments: list[str]) -> None:
+        self.place, self._said = place, place / "run.out"
+        self._until = time.monotonic() + SECONDS
+        with self._said.open("wb") as out:
+            self._process = subprocess.Popen(
+                command(arguments),
+                cwd=place,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+
+    def finish(self) -> str:
+        """Wait for the end and return what was said."""
+        code = self._process.wait(max(1.0, self._until - time.monotonic()))
+        assert code == 0, self._said.read_text()
+        return self._said.read_text()
+
+    def stop(self) -> None:
+        """End it if it has not ended."""
+        for end in (self._process.terminate, self._process.kill):
+            if self._process.poll() is None:
+                end()
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(20)
 
 
-def run_in_one_job(place: Path, arguments: list[str]) -> None:
-    """Run the workflow inside a job of two nodes."""
-    shape = ("--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=2", "--mem=5000")
-    job = submitted(shlex.join(snakemake(arguments)), *shape, cwd=place)
-    state = ended(job, SECONDS)
-    assert state == "COMPLETED", (place / "job.out").read_text()
+class InOneJob:
+    """A run of the workflow inside a job of two nodes."""
+
+    def __init__(self, place: Path, arguments: list[str]) -> None:
+        self.place, self._until = place, time.monotonic() + SECONDS
+        self._job = submitted(shlex.join(command(arguments)), *SHAPE, cwd=place)
+
+    def finish(self) -> str:
+        state = ended(self._job, self._until - time.monotonic())
+        said = (self.place / "job.out").read_text()
+        assert state == "COMPLETED", said
+        return said
+
+    def stop(self) -> None:
+        subprocess.run(["scancel", self._job], timeout=60, check=False)
+
+
+Running = OnThisMachine | InOneJob
+
+
+def begin(place: Path, arguments: list[str]) -> Running:
+    inside = "--mixedflow-dask-interface=lo" in arguments
+    return (InOneJob if inside else OnThisMachine)(place, arguments)
+
+
+def run(place: Path, arguments: list[str]) -> str:
+    """Run the workflow to its end and return what it said."""
+    running = begin(place, arguments)
+    try:
+        return running.finish()
+    finally:
+        running.stop()

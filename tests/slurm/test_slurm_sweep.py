@@ -80,26 +80,23 @@ def test_every_trait_is_fitted(on_one_machine):
     assert len(tests) == TRAITS
 
 
-@pytest.mark.parametrize(
-    ("route", "run", "arguments"),
-    [
-        ("--executor slurm, a job a rule", routes.run, routes.JOB_A_RULE),
-        (
-            "--executor mixedflow-dask in one allocation",
-            routes.run_in_one_job,
-            routes.IN_ONE_JOB,
-        ),
-        ("SLURMCluster, dask: {kind: jobqueue}", routes.run, routes.WORKERS_AS_JOBS),
-    ],
-    ids=["slurm", "allocation", "jobqueue"],
-)
-def test_a_sweep(route, run, arguments, on_one_machine, rows, tmp_path, timed):
+ROUTES = {
+    "--executor slurm, a job a rule": routes.JOB_A_RULE,
+    "--executor mixedflow-dask in one allocation": routes.IN_ONE_JOB,
+    "SLURMCluster, dask: {kind: jobqueue}": routes.WORKERS_AS_JOBS,
+}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=["slurm", "allocation", "jobqueue"])
+def test_a_sweep(route, on_one_machine, rows, tmp_path, timed):
     place = analysis(tmp_path / "analysis", rows)
     with timed(WHAT, route):
-        run(place, arguments)
+        said = routes.run(place, ROUTES[route])
     # so many traits are worth one job, not one a trait
     plan = json.loads((place / FOLDER / "plan.json").read_text(encoding="utf-8"))
     assert len(plan["jobs"]) == 1
     same(table(place), on_one_machine)
-    # certificates go with the run
+    # encrypted, also where nothing else than the loopback is there; certificates go with the run
+    if ROUTES[route] is routes.IN_ONE_JOB:
+        assert "Dask scheduler tls://127.0.0.1:" in said
     assert list(place.glob(".mixedflow*")) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,13 +12,13 @@ from snakes import copy_analysis
 
 pytestmark = pytest.mark.timeout(1000)
 
-WHAT = "The shipped analysis"
 KEPT = ("parameters", "loglik", "sigma", "fixef", "se", "vcov", "varcorr", "n_iter")
 """What a fit says besides times and versions."""
 
 ROUTES = {
     "slurm-noacct": routes.JOB_A_RULE,
     "slurm-multinode": routes.ON_SEVERAL_NODES,
+    "slurm-allocation": routes.IN_ONE_JOB,
     "jobqueue": routes.WORKERS_AS_JOBS,
 }
 
@@ -40,19 +39,34 @@ def numbers(place: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def on_one_machine(tmp_path_factory, timed):
+def on_one_machine(tmp_path_factory):
     place = copy_analysis(tmp_path_factory.mktemp("one") / "analysis")
-    with timed(WHAT, "one machine"):
-        routes.run(place, routes.ONE_MACHINE)
+    routes.run(place, routes.ONE_MACHINE)
     return numbers(place)
 
 
+@pytest.fixture(scope="module")
+def begun(on_one_machine, tmp_path_factory):
+    """All routes at once: most of the time of each is waiting."""
+    folder, found = tmp_path_factory.mktemp("routes"), {}
+    try:
+        for name, arguments in ROUTES.items():
+            found[name] = routes.begin(copy_analysis(folder / name), arguments)
+        yield found
+    finally:
+        for running in found.values():
+            running.stop()
+
+
+@pytest.mark.shared_queue
 @pytest.mark.parametrize("route", ROUTES)
-def test_the_shipped_analysis(route, on_one_machine, tmp_path, timed):
-    place = copy_analysis(tmp_path / "analysis")
-    with timed(WHAT, route):
-        routes.run(place, ROUTES[route])
-    found = numbers(place)
+def test_the_shipped_analysis(route, begun, on_one_machine):
+    begun[route].finish()
+    found = numbers(begun[route].place)
     assert found.keys() == on_one_machine.keys()
     assert [key for key in found if repr(found[key]) != repr(on_one_machine[key])] == []
-    shutil.rmtree(place)
+
+
+def test_no_route_leaves_a_job(begun):
+    for running in begun.values():
+        running.stop()
