@@ -7,6 +7,7 @@ this process. Workers end before their time does, and hand over what they hold.
 from __future__ import annotations
 
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -83,12 +84,17 @@ def jobqueue_client(runner: Runner) -> Iterator[Any]:
 
 
 def _cluster_class(system: JobSystem) -> Callable[..., Any]:
+    # Dask-Jobqueue 0.9 makes Ctrl-C an exit with code 0 when it is imported, as if all had been done
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         import dask_jobqueue
     except ImportError as error:
         raise UnsupportedError(
             "workers as jobs need the package 'dask-jobqueue': pip install 'mixedflow[hpc]'"
         ) from error
+    finally:
+        if interrupt not in {None, signal.getsignal(signal.SIGINT)}:
+            signal.signal(signal.SIGINT, interrupt)
     found: Callable[..., Any] = getattr(dask_jobqueue, CLASSES[system])
     return found
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
+import sys
 from operator import add
 from pathlib import Path
 
@@ -190,3 +192,12 @@ def test_tables_that_lie_unaligned_are_copied():
     assert made.equals(table)
     assert made.column("x").chunk(0).buffers()[1].address % 8 == 0
     assert aligned(made) is made
+
+
+def test_ctrl_c_stays_an_interrupt_where_workers_are_jobs():
+    pytest.importorskip("dask_jobqueue")
+    code = (
+        "import signal; from mixedflow.parallel import jobqueue; jobqueue._cluster_class('slurm');"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

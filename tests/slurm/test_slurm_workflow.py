@@ -15,10 +15,12 @@ pytestmark = pytest.mark.timeout(1000)
 KEPT = ("parameters", "loglik", "sigma", "fixef", "se", "vcov", "varcorr", "n_iter")
 """What a fit says besides times and versions."""
 
+# passes over the rows are tasks of the workers that run the rules
+CONNECT_BACK = "dask={kind: address, scheduler_file: .snakemake/mixedflow-dask/scheduler.json}"
 ROUTES = {
     "slurm-noacct": routes.JOB_A_RULE,
     "slurm-multinode": routes.ON_SEVERAL_NODES,
-    "slurm-allocation": routes.IN_ONE_JOB,
+    "slurm-allocation": [*routes.IN_ONE_JOB, "--config", CONNECT_BACK],
     "jobqueue": routes.WORKERS_AS_JOBS,
 }
 
