@@ -14,6 +14,7 @@ from mixedflow import __version__, recording
 from mixedflow.cli import infer as infer_verb
 from mixedflow.cli import log as log_verb
 from mixedflow.cli import operate, setup, steps
+from mixedflow.cli import resume as resume_verb
 from mixedflow.cli import run as run_verb
 from mixedflow.cli import scan as scan_verb
 from mixedflow.cli import sweep as sweep_verbs
@@ -64,6 +65,7 @@ def _common(
 
 
 app.command("run", context_settings={"allow_extra_args": True})(run_verb.run)
+app.command("resume", context_settings={"allow_extra_args": True})(resume_verb.resume)
 app.command("init")(setup.init)
 app.command("check")(setup.check)
 app.command("doctor")(operate.doctor)

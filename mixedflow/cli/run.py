@@ -6,6 +6,7 @@ Stands outside the equations of ``docs/algorithm.md``.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mixedflow.config import Config
 
 DEFAULT_CONFIG = Path("config/config.yaml")
+INTERRUPTED = 130
 
 
 class WorkflowError(MixedflowError):
@@ -66,8 +68,15 @@ def run(  # noqa: PLR0913, PLR0917 - one argument an option
     chosen = snakefile or find_snakefile(directory)
     command = snakemake_command(chosen, config, directory, dry_run=dry_run)
     command += place_options(profile, cores)
+    perform([*command, *context.args], settings, config, directory, dry_run=dry_run)
+
+
+def perform(
+    command: list[str], settings: Config, config: Path, directory: Path, *, dry_run: bool = False
+) -> None:
+    """Run Snakemake, noting how it was called for ``mixedflow resume``, and say how it ended."""
     started = time.time()
-    code = _call([*command, *context.args])
+    code = _call(command) if dry_run else _noted_call(command, config, directory)
     results = directory / settings.output
     if code != 0:
         _raise_failure(results, started)
@@ -109,9 +118,33 @@ def place_options(profile: Path | None, cores: str | None) -> list[str]:
     return ["--workflow-profile", str(find_profile(profile).parent.resolve()), *given]
 
 
+def _noted_call(command: list[str], config: Path, directory: Path) -> int:
+    """Run Snakemake with a note of how; the note goes when the run has ended well."""
+    from mixedflow.operating.processes import VARIABLE
+    from mixedflow.operating.record import begin, finish, note_controller
+
+    record = begin(command, config, directory)
+    code = INTERRUPTED
+    try:
+        with _started(command, {VARIABLE: record.run}) as process:
+            record = note_controller(record, process.pid)
+            code = _awaited(process)
+    finally:
+        finish(record, code)
+    return code
+
+
 def _call(command: list[str]) -> int:
     """Run Snakemake and return its exit code."""
-    process = subprocess.Popen(command)  # noqa: S603 - our own command line
+    with _started(command, {}) as process:
+        return _awaited(process)
+
+
+def _started(command: list[str], variables: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, env={**os.environ, **variables})  # noqa: S603 - our own command
+
+
+def _awaited(process: subprocess.Popen[bytes]) -> int:
     while True:
         try:
             return process.wait()

@@ -36,13 +36,14 @@ class Elsewhere:
 def examine(asked: Asked, directory: Path, elsewhere: Elsewhere) -> Iterator[Finding]:
     """Give the findings one after the other, as they are made."""
     from mixedflow.operating import machine
-    from mixedflow.operating.places import check_files
+    from mixedflow.operating.places import check_files, check_last_run
     from mixedflow.operating.slurm import check_slurm
 
     yield from machine.check_versions(asked)
     yield from machine.check_threads(asked)
     yield from machine.check_memory(asked)
     yield from check_files(directory, asked)
+    yield from check_last_run(directory)
     yield from machine.check_network(asked)
     yield from check_slurm(asked)
     if elsewhere.job:

@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mixedflow.errors import MixedflowError
 from mixedflow.operating.asked import Asked
 from mixedflow.operating.finding import Finding
+from mixedflow.operating.record import read_records
+from mixedflow.operating.resuming import LOCKS, require_dead
 
 AREA = "files"
 LEAST_MB = 200.0
@@ -50,6 +53,19 @@ def check_files(directory: Path, asked: Asked) -> Iterator[Finding]:
         said = f"'{directory}' cannot be written: {_reason(fault)}"
         yield Finding(AREA, "folder", "error", said, "work in a folder of your own (--directory)")
     yield from _check_space(directory, asked)
+
+
+def check_last_run(directory: Path) -> Iterator[Finding]:
+    """Say whether a run is at work in the folder, or was interrupted."""
+    folder = directory.resolve()
+    try:
+        require_dead(folder, read_records(folder), ended=True)
+    except MixedflowError as at_work:
+        yield Finding(AREA, "last run", "note", str(at_work))
+        return
+    if any((folder / LOCKS).glob("*.lock")):
+        said = f"'{directory}' is locked by a run that was interrupted"
+        yield Finding(AREA, "last run", "warning", said, "mixedflow resume")
 
 
 def _reason(fault: OSError) -> str:

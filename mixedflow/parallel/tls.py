@@ -7,6 +7,7 @@ encrypted, and speaks only to those who show a certificate of the same authority
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,8 +59,9 @@ def security_of(tls: Tls) -> Any:
 @contextmanager
 def private_folder() -> Iterator[Path]:
     """Give a folder beside the work that other nodes see and other users do not."""
+    whose = f".mixedflow-{socket.gethostname()}-{os.getpid()}-"  # for who finds it after a kill -9
     with tempfile.TemporaryDirectory(
-        prefix=".mixedflow-", dir=Path.cwd(), ignore_cleanup_errors=True
+        prefix=whose, dir=Path.cwd(), ignore_cleanup_errors=True
     ) as folder:
         yield Path(folder)
 

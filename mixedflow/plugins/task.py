@@ -24,6 +24,9 @@ from typing import IO, Any, NamedTuple
 TICK = 1.0
 """Seconds between two looks at whether the job is still wanted; its end is noticed at once."""
 
+LEAVING = ".leaving"
+"""What a claim becomes by who withdraws a job and waits for its end (:mod:`mixedflow.operating`)."""
+
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 GONE = frozenset({"closing", "closed", "failed", "stopping", "stopped"})
 UNWANTED = frozenset({"cancelled", "released", "forgotten"})
@@ -123,6 +126,8 @@ def _keep(order: Order, outcome: Outcome) -> None:
         with suppress(FileNotFoundError):
             draft.write_text(json.dumps(outcome), encoding="utf-8")
             draft.replace(order.claim)
+    with suppress(OSError):  # whoever withdrew the job may wait for this to go
+        order.claim.with_suffix(LEAVING).unlink(missing_ok=True)
 
 
 def _supervised(order: Order, worker: Any, place: str) -> tuple[int | None, str]:

@@ -311,6 +311,22 @@ COMMANDS = [
         says=("'nowhere'",),
     ),
     command(
+        "resume: no folder",
+        "resume",
+        "--directory",
+        "nowhere",
+        error=ConfigError,
+        says=("'nowhere'",),
+    ),
+    command(
+        "resume: no configuration",
+        "resume",
+        "--config",
+        "nowhere.yaml",
+        error=ConfigError,
+        says=("'nowhere.yaml'",),
+    ),
+    command(
         "fit: sharded, groups in two partitions",
         "fit",
         "rows",

@@ -19,6 +19,7 @@ from mixedflow.errors import DataError
 
 VERBS = [
     "run",
+    "resume",
     "init",
     "check",
     "doctor",

@@ -6,9 +6,12 @@ import json
 import os
 import shutil
 import stat
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from mixedflow.cli import invoke
 from mixedflow.operating import limits, machine, places, workers
@@ -218,11 +221,10 @@ def test_a_program_that_is_silent_or_absent(tmp_path):
 @pytest.mark.slow
 def test_workers_of_a_running_scheduler(tmp_path, monkeypatch, capsys):
     from distributed import LocalCluster
+    from runs import ON_THE_LOOPBACK
 
     monkeypatch.chdir(tmp_path)
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, **ON_THE_LOOPBACK) as cluster:
         code, found = findings(capsys, "--address", cluster.scheduler_address)
     assert code == 0
     assert "has 2 workers" in found["workers scheduler"]["said"]
