@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 VOLATILE = {"seconds", "timings", "versions", "checksum", "files", "sha256", "arrays_sha256",
-            "fit_digest", "bytes", "crc32", "path"}  # fmt: skip
+            "fit_digest", "bytes", "crc32", "path", "source"}  # fmt: skip
 """Keys and columns that say how long something took, or digest what does."""
 SKIPPED = {"logs", "benchmarks", ".snakemake"}
 

@@ -5,7 +5,9 @@ Stands outside the equations of ``docs/algorithm.md``; every room that writes us
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,6 +18,10 @@ from pathlib import Path
 from mixedflow.claims import check_claims
 from mixedflow.errors import OutputError
 
+ATTEMPTS = 20
+"""Times that a folder is tried to be put in place while others do the same."""
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR, errno.ENOTDIR)
+SHORT = re.compile(r"\d+ requested and \d+ written")
 LEFT_BEHIND = (".*.new-*", ".*.old-*", ".snakemake_timestamp")
 """What a killed run leaves beside its results, and Snakemake's own mark: ours to replace."""
 
@@ -25,8 +31,11 @@ def _sibling(path: Path, role: str) -> Path:
     return path.with_name(f".{path.name}.{role}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
-def _cannot_write(path: Path, error: OSError) -> OutputError:
+def cannot_write(path: Path, error: OSError) -> OutputError:
+    """Return the sentence for what the system said when a path was written."""
     reason = (error.strerror or str(error)).rpartition("] ")[2]  # Arrow: "... [errno 28] No space"
+    if SHORT.fullmatch(reason):  # NumPy: "1094 requested and 737 written"
+        reason = "no space left on device"
     return OutputError(f"'{path}' cannot be written: {reason[:1].lower()}{reason[1:]}")
 
 
@@ -58,7 +67,7 @@ def atomic_write_bytes(path: str | Path, content: bytes) -> None:
         temporary.replace(target)
     except OSError as error:
         _forget(temporary)
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
     except BaseException:
         _forget(temporary)
         raise
@@ -91,7 +100,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         temporary.replace(target)
     except OSError as error:
         _forget(temporary)
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
     except BaseException:
         _forget(temporary)
         raise
@@ -112,7 +121,7 @@ def check_folder(path: str | Path, own: Sequence[str]) -> None:
     """
     target = Path(path)
     if target.is_dir():
-        names = sorted(p.name for p in target.iterdir())
+        names = _names_in(target)
         others = [n for n in names if not any(fnmatch(n, o) for o in (*own, *LEFT_BEHIND))]
         if others:
             raise OutputError(
@@ -122,6 +131,14 @@ def check_folder(path: str | Path, own: Sequence[str]) -> None:
     check_place(target)
     if os.path.lexists(target) and not target.is_dir():
         raise OutputError(f"'{target}' cannot be written: a file of that name is there")
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Return the names in a folder, none where it has just been replaced."""
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def check_place(path: str | Path) -> None:
@@ -155,7 +172,7 @@ def atomic_folder(path: str | Path, own: Sequence[str] = ("*",)) -> Iterator[Pat
     try:
         temporary.mkdir(parents=True)
     except OSError as error:
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
     try:
         yield temporary
         check_claims()
@@ -165,25 +182,45 @@ def atomic_folder(path: str | Path, own: Sequence[str] = ("*",)) -> Iterator[Pat
         inner = error.__cause__ or error.__context__
         if not isinstance(inner, OSError):
             raise
-        raise _cannot_write(target, inner) from inner  # the name that was asked for, not ours
+        raise cannot_write(target, inner) from inner  # the name that was asked for, not ours
     except OSError as error:
         _forget(temporary, *made)
-        raise _cannot_write(target, error) from error
+        raise cannot_write(target, error) from error
     except BaseException:
         _forget(temporary, *made)
         raise
 
 
 def _replace_folder(temporary: Path, target: Path) -> None:
-    """Rename ``temporary`` to ``target``, moving what stood there out of the way first."""
-    if not target.exists() and not target.is_symlink():
-        temporary.rename(target)
-        return
-    old = _sibling(target, "old")
-    target.rename(old)
+    """Rename ``temporary`` to ``target``, moving what stands there out of the way.
+
+    Another process may do the same at this moment, such as a step that outlived its workflow.
+    """
+    moved: list[Path] = []
     try:
-        temporary.rename(target)
-    except OSError:
-        old.rename(target)
+        for last in (False,) * ATTEMPTS + (True,):
+            moved += _moved_away(target)
+            try:
+                temporary.rename(target)
+            except OSError as error:
+                if last or error.errno not in TAKEN:
+                    raise
+            else:
+                break
+    except BaseException:
+        if moved and not target.exists():
+            moved.pop().rename(target)
         raise
-    _remove(old)
+    finally:
+        for old in moved:
+            _remove(old)
+
+
+def _moved_away(target: Path) -> list[Path]:
+    """Give what stands at a path another name, and return it."""
+    old = _sibling(target, "old")
+    try:
+        target.rename(old)
+    except FileNotFoundError:
+        return []
+    return [old]

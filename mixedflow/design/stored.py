@@ -17,13 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixedflow.covariance.residual_types import ResidualDesign
+from mixedflow.data.atomic import cannot_write
 from mixedflow.data.fingerprint import sha256_of_file
 from mixedflow.data.manifest import ManifestKind, check_digests, read_manifest
 from mixedflow.design.levels import LevelSet
 from mixedflow.design.positions import ResidualSchema
 from mixedflow.design.schema import FORMAT_VERSION, Schema
 from mixedflow.design.types import Pilots
-from mixedflow.errors import OutputError, StoredFileError
+from mixedflow.errors import StoredFileError
 
 SCHEMA_FILE = "schema.json"
 KIND = ManifestKind("a schema", SCHEMA_FILE, FORMAT_VERSION)
@@ -45,7 +46,7 @@ def save_schema(schema: Schema, folder: Path) -> None:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, folder / SCHEMA_FILE)  # noqa: PTH105 - atomic on every platform
     except OSError as error:
-        raise OutputError(f"The schema cannot be written to {folder}: {error.strerror}.") from None
+        raise cannot_write(folder, error) from error
 
 
 def store_list(folder: Path, file: str, kind: str, values: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from mixedflow.crossproducts.condense import condense_block, condense_columns
 from mixedflow.crossproducts.storage import load_crossproducts, save_crossproducts
 from mixedflow.crossproducts.totals import add_in_place, finished
 from mixedflow.crossproducts.types import CrossProducts
-from mixedflow.data.atomic import atomic_write_text
+from mixedflow.data.atomic import atomic_write_text, cannot_write
 from mixedflow.data.fingerprint import sha256_of_text
 from mixedflow.data.source import Source
 from mixedflow.design import (
@@ -45,7 +45,7 @@ from mixedflow.design.relevel import with_counts
 from mixedflow.design.schema import provisional_schema
 from mixedflow.errors import (
     FormulaError,
-    OutputError,
+    SourceError,
     StoredFileError,
     did_you_mean,
     listing,
@@ -330,7 +330,7 @@ class _Condensing:
         if place.exists():
             try:
                 return load_crossproducts(place, place.name)
-            except StoredFileError as fault:
+            except (SourceError, StoredFileError) as fault:
                 LOG.warning("%s: computed again", fault)
                 shutil.rmtree(place, ignore_errors=True)
         sums = self.partition(index)
@@ -359,7 +359,7 @@ def _open_pieces(folder: Path, schema: Schema, by_group: str | None) -> Pieces:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"'{folder}' cannot be written: {error.strerror}") from error
+        raise cannot_write(folder, error) from error
     groups = "" if by_group is None else f" by {by_group}"
     return Pieces(folder, f"{mixedflow.__version__} {schema_digest(schema)}{groups}")
 

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mixedflow.crossproducts.levels import LevelArrays
+from mixedflow.data.atomic import cannot_write
 from mixedflow.design.levels import LevelKind, LevelSet
 from mixedflow.design.types import Float
-from mixedflow.errors import OutputError
 
 ARRAYS = ("ZZ", "ZX", "Zy")
 NAMES = "levels.parquet"
@@ -102,7 +102,7 @@ class Keeper:
             values = levels.values if levels.kind == "text" else pa.array(levels.values)
             pq.write_table(pa.table({"level": values}), place / NAMES)
         except OSError as error:
-            raise OutputError(f"'{place}' cannot be written: {error.strerror}") from error
+            raise cannot_write(place, error) from error
         return MappedShard(place, levels.kind)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,18 @@ def test_parents_made_for_a_failure_go_with_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no"), atomic_folder(tmp_path / "a" / "b" / "out"):
         raise ValueError("no")
     assert not list(tmp_path.iterdir())
+
+
+def _write_often(place: Path, name: str) -> None:
+    for k in range(60):
+        with atomic_folder(place) as folder:
+            for file in ("a", "b"):
+                (folder / file).write_text(f"{name}{k}")
+
+
+def test_writers_at_the_same_time_leave_what_one_of_them_wrote(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(_write_often, tmp_path / "o", name) for name in "pqrs"]:
+            done.result()
+    assert [p.name for p in tmp_path.iterdir()] == ["o"]
+    assert (tmp_path / "o/a").read_text() == (tmp_path / "o/b").read_text()
