@@ -184,7 +184,7 @@ class NaturalProfile:
 
         constraint = {
             "type": "eq",
-            "fun": lambda z: self._coordinate(z)[0] - value,
+            "fun": lambda z: self._read(self._inner(z)) - value,
             "jac": lambda z: self._coordinate(z)[1],
         }
         found = minimize(
@@ -223,12 +223,14 @@ class NaturalProfile:
 
     def _coordinate(self, z: Float) -> tuple[float, Float]:
         """Return the held parameter's coordinate and its slope, by central differences."""
-        x = self._point(z)
-        params = lifted(self.problem.system, self.at.params.with_vector(x))
+        x, params = self._point(z), self._inner(z)
         here = params.vector()
         slopes = _slopes(lambda v: self._read(params.with_vector(v)), here, self.at.sizes)
         slopes = np.where(here * x < 0, -slopes, slopes)
         return self._read(params), self.at.root.T @ slopes
+
+    def _inner(self, z: Float) -> VarianceParameters:
+        return lifted(self.problem.system, self.at.params.with_vector(self._point(z)))
 
     def _read(self, params: VarianceParameters) -> float:
         return self.natural.scale.there(_inside(self.natural, params))

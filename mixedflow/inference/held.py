@@ -219,3 +219,14 @@ class HeldDirection:
         felt = np.where(np.abs(free) < FARTHEST, self._plain(free), 0.0)
         out: Float = np.where(own, plain * felt, plain)
         return out
+
+    def spread(self, root: Float) -> Float:
+        """Return the covariance of the free coordinates where x has root root' and the number is held."""
+        units = np.eye(len(self.x0))
+        J = np.array([self.slope(0.0, self.start, unit) for unit in units])
+        half = np.linalg.solve(root, J)
+        precision = half.T @ half
+        precision[np.diag_indices_from(precision)] += ~J.any(axis=0)
+        covariance = np.linalg.inv(precision)
+        out: Float = 0.5 * (covariance + covariance.T)
+        return out

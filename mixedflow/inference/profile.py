@@ -123,7 +123,8 @@ class VarianceProfile:
     """Deviance of a held SD, correlation or sigma, maximised by BFGS over the rest and beta.
 
     Each maximum is looked for from the estimates and from the nearest one that is known: where an SD
-    can vanish there are two.
+    can vanish there are two. ``spread`` is the covariance of the free coordinates, the held number being
+    known: with it the first steps are Newton's.
     """
 
     def __init__(
@@ -131,12 +132,16 @@ class VarianceProfile:
         problem: Problem,
         params: VarianceParameters,
         held: HeldVariance | HeldDirection,
+        spread: Float | None = None,
     ) -> None:
         self.problem, self.params, self.held = problem, params, held
         start = held.start
         sizes = np.maximum(np.abs(start), 0.3 * np.abs(start[:-1]).max(initial=1e-3))
         sizes[-1] = 1.0
         self.sizes = 0.2 * sizes
+        self.curvature = np.eye(len(start))
+        if spread is not None:
+            self.curvature = 0.5 * spread / np.outer(self.sizes, self.sizes)
         self.known: list[tuple[float, Float, Float]] = []
 
     def __call__(self, value: float, name: str = "a variance") -> float:
@@ -144,7 +149,7 @@ class VarianceProfile:
         start = self.held.start
         if not len(start):
             return self._at(value, start)[0]
-        starts = [(one, np.eye(len(start))) for one in (*self._begun, *self.held.vanishing)]
+        starts = [(one, self.curvature) for one in (*self._begun, *self.held.vanishing)]
         if self.known:
             starts.append(min(self.known, key=lambda one: abs(one[0] - value))[1:])
         found = min((self._climbed(value, *one) for one in starts), key=lambda one: one.fun)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -166,7 +167,11 @@ class NaturalLines:
     def line(self, natural: Natural) -> Line:
         """Return the line of a parameter."""
         estimate = natural.read(self.fit.estimates.params)
-        deviance, there, back = self._deviance(natural), *natural.scale
+        made, (there, back) = cache(lambda: self._deviance(natural)), natural.scale
+
+        def deviance(value: float) -> float:
+            return made()(value)
+
         if natural.ends[0] == 0.0 and estimate == 0.0:
             step = FIRST if natural.correlation else FIRST * self.fit.sigma
             from_zero = Search(0.0, step, 0.0)
@@ -185,7 +190,7 @@ class NaturalLines:
         share = natural.correlation and natural.read(self.fit.estimates.params) == lowest
         held = None if share else direction(self.problem.system, natural, self.at)
         if held is not None:
-            profile = VarianceProfile(self.problem, self.at.params, held)
+            profile = VarianceProfile(self.problem, self.at.params, held, held.spread(self.at.root))
             return lambda value: profile(value, natural.name)
         general, there = NaturalProfile(self.problem, self.at, natural, least), natural.scale.there
         return lambda v: least if lowest == 0.0 and v <= 0 else general(there(v), natural.name)
