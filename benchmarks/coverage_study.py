@@ -213,6 +213,14 @@ zero, and the test errs on the safe side. "chi2" is chi-squared without the mixt
 
 SAID = """Normal intervals are too short for what varies between groups, the more so the fewer the groups;
 Kenward and Roger's and Satterthwaite's are those to use.
+
+With eight groups and slopes, where a quarter of the fits are singular, Kenward and Roger's intervals of
+`arm:x` hold the truth too often. That is the method: on the first 400 of these data sets pbkrtest's
+intervals cover in 97.5 % as ours do, and lmerTest's by Satterthwaite in 95.2 % as ours do, and in all 398
+where lme4 ends at our optimum (in two, both singular, it ends at a lower likelihood) standard errors agree
+to 5e-4 and degrees of freedom to 6e-5, relative (medians: no difference). Both cover in 99.0 % where the
+fit is not singular and 92.3 % where it is: with three groups in an arm the slopes' variance is hardly
+known, and the adjustment, an expansion for many groups, makes up for it on average only.
 """
 
 
