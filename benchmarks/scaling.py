@@ -292,6 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=10_000_000, help="a hundred a group")
     parser.add_argument("--data", help="a Parquet file with y, x1 to x8 and g, instead of --rows")
     parser.add_argument("--only", action="append", help="a back end; may be repeated")
+    parser.add_argument("--workers", action="append", type=int, help="a number; may be repeated")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args(arguments)
     if given.one:
@@ -299,6 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     sys.path.insert(0, str(HERE))
     wanted = [way for way in WAYS if not given.only or way.name in given.only]
+    wanted = [way for way in wanted if not given.workers or way.workers in given.workers]
     if not slurm_answers():
         wanted = [way for way in wanted if way.kind not in ON_SLURM]
     with tempfile.TemporaryDirectory() as made:

@@ -22,13 +22,18 @@ LOG = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 CONNECT_TIMEOUT = "20s"
 
+JOBS_MAY_END = 10
+"""Workers that may be lost at the same work where they are jobs: the last one's time ends without heirs."""
+
 ONLY_HERE = {"dashboard": False, "dashboard_address": f"{LOOPBACK}:0"}
 """No dashboard; the scheduler's page of its health, which has no TLS, stays on the loopback."""
 
 
 def settings(runner: Runner) -> dict[str, Any]:
     """Return what Dask's configuration has to say here and on the workers."""
+    lost = {"distributed.scheduler.allowed-failures": JOBS_MAY_END}
     return {
+        **(lost if runner.kind == "jobqueue" else {}),
         # without Dask's MALLOC_TRIM_THRESHOLD_: it has every large array mapped and zeroed anew
         "distributed.nanny.pre-spawn-environ": thread_environment(runner.threads_per_worker),
         "distributed.comm.timeouts.connect": CONNECT_TIMEOUT,

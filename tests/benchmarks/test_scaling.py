@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +67,22 @@ def test_few_rows(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "the same in all 2 runs" in done.stdout
     assert "| address, TLS | 2 |" in done.stdout
+
+
+@pytest.mark.slow
+def test_where_a_slurm_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs by the names of Slurm's run the jobs on this machine."""
+    pytest.importorskip("cryptography")
+    pytest.importorskip("dask_jobqueue")
+    programs = Path(__file__).parents[1] / "parallel" / "fake_slurm"
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    asked = ["--rows", "4_000", "--rounds", "1", "--workers", "1", "--only", "jobqueue"]
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / "scaling.py", *asked, "--only", "srun"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "the same in all 2 runs" in done.stdout
+    assert "| srun | 1 |" in done.stdout
+    assert "| jobqueue | 1 |" in done.stdout
