@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -64,7 +65,7 @@ def python_module(*arguments: str, cwd: Path, environment: dict[str, str] | None
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
+        timeout=290,
     )
     return Run(done.returncode, done.stdout)
 
@@ -79,3 +80,12 @@ def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def figures(place: Path) -> dict[str, object]:
+    """Return what the stored fits of a finished run say, without times and versions."""
+    kept = ("loglik", "sigma", "fixef", "parameters", "nobs")
+    fits = sorted(place.glob("results/models/*/fit/fit.json"))
+    assert fits
+    stored = {path.parts[-3]: json.loads(path.read_text(encoding="utf-8")) for path in fits}
+    return {name: {key: fit[key] for key in kept} for name, fit in stored.items()}

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
-from snakes import ROOT, copy_analysis, python_module
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "plugins"))
+
+from flows import Machines
+from snakes import ROOT, copy_analysis, figures, python_module
 
 pytestmark = pytest.mark.workflow
 
@@ -82,3 +89,63 @@ def test_a_job_of_any_scheduler_that_is_killed_is_not_waited_for(slurm, answer, 
         check=True,
     )
     assert said.stdout.strip() == answer
+
+
+ANALYSIS = """\
+data:
+  sleep: {path: sleep.csv, types: {Subject: category}}
+models:
+  m: {data: sleep, formula: "Reaction ~ Days + (1 | Subject)"}
+"""
+
+AS_A_BATCH_SYSTEM = (
+    # what `sbatch` and its like do: take a script, start it some time, say its number
+    "--cluster-generic-submit-cmd",
+    'nohup setsid sh -c \'sh "$0" > "$0.said" 2>&1 & echo $!\'',
+    "--cluster-generic-cancel-cmd",
+    "kill",
+    "--seconds-between-status-checks",
+    "1",
+)
+
+
+def run_small(place: Path, *options: str, more: str = "") -> Path:
+    """Run a small analysis in a folder that has nothing but data and configuration."""
+    (place / "config").mkdir(parents=True)
+    shutil.copy(ROOT / "config/data/sleepstudy.csv", place / "sleep.csv")
+    (place / "config/config.yaml").write_text(ANALYSIS + more, encoding="utf-8")
+    run = python_module("mixedflow", "run", *options, cwd=place)
+    assert run.code == 0, run.text
+    assert "report: results/report.html" in run.text
+    return place
+
+
+@pytest.fixture(scope="module")
+def on_this_machine(tmp_path_factory):
+    return figures(run_small(tmp_path_factory.mktemp("here") / "analysis"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["default", "bignode"])
+def test_one_machine(tmp_path, on_this_machine, profile):
+    place = run_small(tmp_path / "analysis", "--profile", profile)
+    assert figures(place) == on_this_machine
+
+
+@pytest.mark.slow
+def test_a_scheduler_with_a_command_that_submits(tmp_path, on_this_machine):
+    pytest.importorskip("snakemake_executor_plugin_cluster_generic")
+    options = ("--profile", "cluster-generic", "--", *AS_A_BATCH_SYSTEM)
+    assert figures(run_small(tmp_path / "analysis", *options)) == on_this_machine
+
+
+@pytest.mark.slow
+def test_a_running_dask_cluster_serves_the_passes_too(tmp_path, on_this_machine):
+    machines = Machines(tmp_path, threads=2)
+    try:
+        place = tmp_path / "analysis"
+        more = f"dask: {{kind: address, scheduler_file: {machines.file}}}\n"
+        options = ("--profile", "dask", "--", *machines.place)
+        assert figures(run_small(place, *options, more=more)) == on_this_machine
+    finally:
+        machines.stop()
