@@ -95,6 +95,7 @@ class Machines:
     """A scheduler and workers that declare their threads, all on the loopback."""
 
     def __init__(self, folder: Path, workers: int = 2, threads: int = 1) -> None:
+        self.folder = folder
         self.file, self.log = folder / "scheduler.json", folder / "dask.txt"
         self.scheduler = self._start("scheduler", "--port", "0", *LOOPBACK)
         wait_for(lambda: self.file.exists() and self.file.read_text().endswith("}"))
@@ -106,7 +107,9 @@ class Machines:
     def _start(self, *arguments: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "dask", *arguments, "--scheduler-file", str(self.file)]
         with self.log.open("ab") as said:
-            return subprocess.Popen(command, stdout=said, stderr=said, stdin=subprocess.DEVNULL)
+            return subprocess.Popen(
+                command, cwd=self.folder, stdout=said, stderr=said, stdin=subprocess.DEVNULL
+            )
 
     @property
     def place(self) -> tuple[str, ...]:

@@ -236,6 +236,7 @@ def test_the_wheel_brings_its_workflow(tmp_path):
 
     command("init", "sleep.csv", "Reaction ~ Days + (Days | Subject)")
     assert "18 levels" in command("check")
-    text = command("run", "--cores", "1")
+    text = command("run", "--profile", "default")
     assert "mixedflow/_workflow/Snakefile" in text
+    assert "mixedflow/_workflow/profiles/default for setting" in text
     assert (work / "results/report.html").is_file()

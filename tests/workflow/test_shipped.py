@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+import yaml
 from snakes import ROOT, copy_analysis, edit, python_module, snakemake
 
 pytestmark = pytest.mark.workflow
@@ -141,6 +142,24 @@ def test_lint_is_clean(snakefile):
 def test_snakefmt_is_clean():
     run = python_module("snakefmt", "--check", "Snakefile", "workflow", cwd=ROOT)
     assert run.code == 0, run.text
+
+
+def test_what_the_catalog_of_workflows_asks_for_is_there():
+    for name in (
+        "workflow/Snakefile",
+        "config/README.md",
+        "config/config.yaml",
+        "README.md",
+        "LICENSE",
+    ):
+        assert (ROOT / name).is_file()
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text("utf-8"))["usage"]
+    assert set(usage) == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert set(usage["mandatory-flags"]) == {"desc", "flags"}
+    assert usage["software-stack-deployment"]["conda"] == bool(
+        list(ROOT.glob("workflow/envs/*.yaml"))
+    )
+    assert usage["report"]
 
 
 def test_snakemake_makes_its_own_report(finished):
