@@ -98,15 +98,30 @@ models:
   m: {data: sleep, formula: "Reaction ~ Days + (1 | Subject)"}
 """
 
-AS_A_BATCH_SYSTEM = (
-    # what `sbatch` and its like do: take a script, start it some time, say its number
-    "--cluster-generic-submit-cmd",
-    'nohup setsid sh -c \'sh "$0" > "$0.said" 2>&1 & echo $!\'',
-    "--cluster-generic-cancel-cmd",
-    "kill",
-    "--seconds-between-status-checks",
-    "1",
-)
+SUBMIT = """\
+#!/bin/sh
+# as `sbatch` and its like: take a script, start it some time, say its number
+name=$(basename "$1")
+end={place}/$name
+(setsid sh "$1" > $end.said 2>&1; echo $? > $end.code; mv $end.code $end) > /dev/null 2>&1 &
+echo $name
+"""
+STATUS = """\
+#!/bin/sh
+case $(cat {place}/$1 2>/dev/null) in "") echo running;; 0) echo success;; *) echo failed;; esac
+"""
+
+
+def batch_system(place: Path) -> list[str]:
+    """Write a batch system of two commands; return the options that name them."""
+    place.mkdir()
+    options = ["--seconds-between-status-checks", "1", "--cluster-generic-cancel-cmd", "true"]
+    for name, text in (("submit", SUBMIT), ("status", STATUS)):
+        command = place / name
+        command.write_text(text.format(place=place), encoding="utf-8")
+        command.chmod(0o755)
+        options += [f"--cluster-generic-{name}-cmd", str(command)]
+    return options
 
 
 def run_small(place: Path, *options: str, more: str = "") -> Path:
@@ -135,7 +150,7 @@ def test_one_machine(tmp_path, on_this_machine, profile):
 @pytest.mark.slow
 def test_a_scheduler_with_a_command_that_submits(tmp_path, on_this_machine):
     pytest.importorskip("snakemake_executor_plugin_cluster_generic")
-    options = ("--profile", "cluster-generic", "--", *AS_A_BATCH_SYSTEM)
+    options = ("--profile", "cluster-generic", "--", *batch_system(tmp_path / "batch"))
     assert figures(run_small(tmp_path / "analysis", *options)) == on_this_machine
 
 
