@@ -75,11 +75,18 @@ def runner_of(dask: DaskConfig, *, ask: bool = True) -> Iterator[Runner]:
     ) as runner:
         if ask:
             require_shared_folder(runner, Path.cwd())
-        note(threads=dask.threads * (dask.workers or 1))
+        note(threads=_threads(dask))
         if dask.performance_report and dask.kind == "address":
             require_performance_report(runner)
         with watched(runner, _performance_page() if dask.performance_report else None):
             yield runner
+
+
+def _threads(dask: DaskConfig) -> int | None:
+    """Return the threads of a pass, None where others have started the workers."""
+    if dask.kind == "address":
+        return None
+    return 1 if dask.kind == "synchronous" else dask.threads * (dask.workers or 1)
 
 
 def _performance_page() -> Path:
