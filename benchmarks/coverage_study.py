@@ -209,6 +209,10 @@ random part is one term of one column; no such distribution is known for a slope
 "mixture" is that of chi-squared, which holds for many groups; with few, more than half of the ratios are
 zero, and the test errs on the safe side. "chi2" is chi-squared without the mixture.
 
+Drawn 60,000 times straight from the spectral form, on a finer grid, the exact test rejects in 4.7, 5.0
+and 5.1 % with 8, 15 and 30 groups, ± 0.2 for the 10,000 draws that its p-values come from: the star at 15
+groups is chance.
+
 {tests}"""
 
 SAID = """Normal intervals are too short for what varies between groups, the more so the fewer the groups;
