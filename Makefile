@@ -1,6 +1,7 @@
 # make demo   the shipped analysis, to results/report.html
 # make test   the quick tests (below ten minutes on two cores)
 # make test-slurm   the analysis and a sweep by each route of a Slurm that is started and stopped here
+# make test-slurm-slow   faults on that Slurm: jobs, nodes, controllers and workers that are lost (a quarter of an hour)
 # make lint   style, types, import contracts, workflow
 # make check  all of it, as the integration server does (.ci/run)
 #
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slurm lint check install clean
+.PHONY: help demo test test-slurm test-slurm-slow lint check install clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -35,6 +36,9 @@ test: $(INSTALLED)
 
 test-slurm: $(INSTALLED)
 	tests/slurm/run $(BIN)/python -m "not slow"
+
+test-slurm-slow: $(INSTALLED)
+	tests/slurm/run $(BIN)/python -m slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

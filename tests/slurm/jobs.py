@@ -24,11 +24,11 @@ def slow(index: int) -> np.ndarray:
     return rough(index)
 
 
-def total(kind: str, function=rough, **options) -> np.ndarray:
+def total(kind: str, function=rough, on_done=None, **options) -> np.ndarray:
     from mixedflow.parallel import map_reduce, open_runner
 
     with open_runner(kind, interface="lo", **options) as runner:
-        return map_reduce(function, ITEMS, add, runner=runner)
+        return map_reduce(function, ITEMS, add, runner=runner, on_done=on_done)
 
 
 def submitted(command: str, *options: str, cwd: Path) -> str:
@@ -59,5 +59,9 @@ def ended(job: str, seconds: float) -> str:
 
 if __name__ == "__main__":
     _, kind, name, result = sys.argv
-    made = total(kind, globals()[name], workers=2, memory_limit=1_600_000_000)
+
+    def begun(*_: int) -> None:
+        Path("begun").touch()
+
+    made = total(kind, globals()[name], begun, workers=2, memory_limit=1_600_000_000)
     np.save(result, made)
