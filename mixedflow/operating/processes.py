@@ -15,7 +15,7 @@ import psutil
 
 from mixedflow.errors import MixedflowError
 
-VARIABLE = "MIXEDFLOW_RUN"
+VARIABLE = "MIXEDFLOW_CONTROLLER"
 """Variable by which every process of a run is known, whoever its parent is."""
 
 GRACE = 10.0

@@ -215,6 +215,12 @@ def test_what_a_controller_looks_like(words, is_one):
     assert processes._is_snakemake(words) is is_one
 
 
+def test_the_variable_of_a_controller_is_its_own():
+    from mixedflow.recording import runs  # Snakemake sets these anew while it reads the rules
+
+    assert processes.VARIABLE not in {runs.RUN, runs.ATTEMPT, runs.SUBMITTED}
+
+
 def test_nothing_to_resume(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert invoke(["resume"]) == 0
