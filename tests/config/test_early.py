@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mixedflow.config import parse_config
-from mixedflow.config.early import check_early
+from mixedflow.config import check_config, parse_config
+from mixedflow.config.early import check_early, data_to_come
+from mixedflow.config.plan import make_plan
 from mixedflow.errors import ConfigError, DataError
 
 CONFIG = """\
@@ -78,3 +79,21 @@ def test_units_are_of_columns(folder):
     config = parse_config(CONFIG.format(path="data.csv, units: {X: m}", weight="x"), "c.yaml")
     with pytest.raises(DataError, match=r"c.yaml: data.trial.units: data.csv has no column 'X'"):
         check_early(config, folder, where="c.yaml")
+
+
+@pytest.mark.parametrize("made_later", ["data.csv", "c.npy", "names.txt"])
+def test_files_of_a_scan_that_are_not_there_yet_make_its_data_later(
+    tmp_path, monkeypatch, made_later
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("data.csv", "c.npy", "names.txt"):
+        (tmp_path / name).touch()
+    scan = {"data": "trial", "formula": "y ~ 1 + (1 | g)"}
+    config = {
+        "data": {"trial": {"path": "data.csv"}},
+        "scan": {"many": {**scan, "matrix": {"path": "c.npy", "names": "names.txt"}}},
+    }
+    plan = make_plan(check_config(config, "c"))
+    assert data_to_come(plan) == frozenset()
+    (tmp_path / made_later).unlink()
+    assert data_to_come(plan) == {"trial"}
