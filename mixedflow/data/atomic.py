@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -129,7 +130,7 @@ def check_folder(path: str | Path, own: Sequence[str]) -> None:
                 "what is to be written and would be lost; name an empty or a new folder"
             )
     check_place(target)
-    if os.path.lexists(target) and not target.is_dir():
+    if _is_other(target):
         raise OutputError(f"'{target}' cannot be written: a file of that name is there")
 
 
@@ -141,15 +142,24 @@ def _names_in(folder: Path) -> list[str]:
         return []
 
 
+def _is_other(path: Path) -> bool:
+    """Return whether something stands at a path that is no folder, by one look at it."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False
+
+
 def check_place(path: str | Path) -> None:
     """Raise, before any work, where no file can be made at a path."""
     target = Path(path)
     there = next(place for place in (target, *target.absolute().parents) if os.path.lexists(place))
-    if not there.exists():
+    if there.is_symlink() and not there.exists():
         raise OutputError(f"'{target}' cannot be written: '{there.name}' is a link to nothing")
     if there != target and not there.is_dir():
         raise OutputError(f"'{target}' cannot be written: '{there.name}' is a file, not a folder")
-    if not os.access(there if there.is_dir() else there.parent, os.W_OK):
+    folder = there if there.is_dir() else there.parent
+    if not os.access(folder, os.W_OK) and folder.exists():
         raise OutputError(f"'{target}' cannot be written: permission denied")
 
 
