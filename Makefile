@@ -1,7 +1,7 @@
 # make demo   the shipped analysis, to results/report.html
 # make test   the quick tests (below ten minutes on two cores)
 # make test-slurm   the analysis and a sweep by each route of a Slurm that is started and stopped here
-# make test-slurm-slow   faults on that Slurm: jobs, nodes, controllers and workers that are lost (a quarter of an hour)
+# make test-slurm-slow   faults on that Slurm: jobs, nodes, controllers and workers that are lost (half an hour)
 # make lint   style, types, import contracts, workflow
 # make check  all of it, as the integration server does (.ci/run)
 #
