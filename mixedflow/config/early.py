@@ -15,7 +15,6 @@ from mixedflow.config.headers import check_headers
 from mixedflow.config.inference import InferConfig, check_coefficients
 from mixedflow.config.models import Config, DataConfig, ModelConfig
 from mixedflow.config.plan import WorkflowPlan
-from mixedflow.config.scan_plan import covariate_files
 from mixedflow.data import Source, open_head
 from mixedflow.design import Encoder, PartitionPlace, finish_schema, make_spec, summarize_partition
 from mixedflow.errors import MixedflowError
@@ -51,8 +50,8 @@ def data_to_come(plan: WorkflowPlan) -> frozenset[str]:
     files = {name: plan.data_files(name) for name in plan.config.data}
     for name, sweep in plan.config.sweep.items():
         files[sweep.data] = files[sweep.data] + plan.sweep_files(name)
-    for scan in plan.config.scan.values():
-        files[scan.data] = files[scan.data] + covariate_files(scan)
+    for name, scan in plan.config.scan.items():
+        files[scan.data] = files[scan.data] + plan.scan_files(name)
     return frozenset(
         name for name, needed in files.items() if not all(Path(file).exists() for file in needed)
     )

@@ -21,7 +21,7 @@ from mixedflow.config.models import Config, DataConfig, ModelConfig
 from mixedflow.config.resampling import check_drawn, check_dropped
 from mixedflow.config.scan_plan import check_scan, scan_options
 from mixedflow.config.sizes import minutes, pass_mb, rows_mb, sums_mb
-from mixedflow.config.sweep_plan import check_sweep, sweep_options, trait_files
+from mixedflow.config.sweep_plan import check_order, check_sweep, files_beside, sweep_options
 from mixedflow.config.words import as_options, in_a_line, keys_given
 from mixedflow.errors import ConfigError, MixedflowError
 
@@ -251,8 +251,12 @@ class WorkflowPlan:
     def sweep_files(self, name: str) -> list[str]:
         """Return the files of a sweep beside its data: a matrix and its names, lists of traits."""
         sweep = self.config.sweep[name]
-        matrix = [] if sweep.matrix is None else [sweep.matrix.path, sweep.matrix.names]
-        return matrix + trait_files(sweep)
+        return files_beside(sweep.matrix, sweep.traits)
+
+    def scan_files(self, name: str) -> list[str]:
+        """Return the files of a scan beside its data: a matrix and its names, lists of covariates."""
+        scan = self.config.scan[name]
+        return files_beside(scan.matrix, scan.covariates)
 
     def scan_options(self, name: str) -> str:
         """Return formula and options of ``mixedflow scan`` for a scan."""
@@ -297,18 +301,10 @@ def make_plan(config: Config, where: str = "the configuration") -> WorkflowPlan:
     plan = WorkflowPlan(config, designs)
     for name, sweep in config.sweep.items():
         check_sweep(sweep, config.data[sweep.data], f"{where}: sweep.{name}")
-        if sweep.matrix is not None and plan.residual_group(sweep.data) is not None:
-            raise ConfigError(
-                f"{where}: sweep.{name}.matrix has the rows of '{sweep.data}' in their order, which the"
-                " residuals of its models change; give the sweep a data set of its own"
-            )
+        check_order(sweep, plan.residual_group(sweep.data), "sweep", f"{where}: sweep.{name}")
     for name, scan in config.scan.items():
         check_scan(scan, config.data[scan.data], f"{where}: scan.{name}")
-        if scan.matrix is not None and plan.residual_group(scan.data) is not None:
-            raise ConfigError(
-                f"{where}: scan.{name}.matrix has the rows of '{scan.data}' in their order, which the"
-                " residuals of its models change; give the scan a data set of its own"
-            )
+        check_order(scan, plan.residual_group(scan.data), "scan", f"{where}: scan.{name}")
     return plan
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from mixedflow.config.scans import ScanConfig
 from mixedflow.config.sweep_plan import named_in_files
-from mixedflow.config.sweeps import FILE
 from mixedflow.errors import DataError, MixedflowError, did_you_mean, listing
 
 if TYPE_CHECKING:
@@ -54,13 +53,6 @@ def check_scan_columns(
             chosen_columns(listed_covariates(scan, directory), columns, spec.variables)
         except MixedflowError as fault:
             raise type(fault)(f"{where}.covariates: {fault}") from None
-
-
-def covariate_files(scan: ScanConfig) -> list[str]:
-    """Return the files of a scan beside its data: a matrix and its names, lists of covariates."""
-    matrix = [] if scan.matrix is None else [scan.matrix.path, scan.matrix.names]
-    listed = [one.removeprefix(FILE) for one in scan.covariates if one.startswith(FILE)]
-    return matrix + listed
 
 
 def listed_covariates(scan: ScanConfig, directory: Path = Path()) -> list[str]:

@@ -12,8 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from mixedflow.config.inference import OneOrMore
 from mixedflow.config.section import Section
-from mixedflow.config.sweeps import MatrixConfig, check_patterns
-from mixedflow.errors import did_you_mean, listing
+from mixedflow.config.sweeps import MatrixConfig, check_patterns, check_rows
 
 ScanVariances = Literal["null", "reestimate"]
 ScanSigma = Literal["each", "null"]
@@ -112,18 +111,9 @@ class ScanConfig(Section):
 def check_scans(scans: Mapping[str, ScanConfig], data: Mapping[str, Any]) -> None:
     """Raise ValueError where a scan names data that are not there, or rows that lose their order."""
     for name, scan in scans.items():
-        if scan.data not in data:
-            raise ValueError(
-                f"scan.{name}.data is '{scan.data}', which is not a data set"
-                f"{did_you_mean(scan.data, data)}; 'data' has {listing(data)}"
-            )
+        check_rows(f"scan.{name}", scan.data, scan.matrix, data)
         if data[scan.data].missing == "error":
             raise ValueError(
                 f"scan.{name}.data is '{scan.data}', whose `missing: error` scans do not know; name a"
                 " data set with `missing: drop`, and check the null model as one of `models`"
-            )
-        if scan.matrix is not None and data[scan.data].group is not None:
-            raise ValueError(
-                f"scan.{name}.matrix has the rows of '{scan.data}' in their order, which"
-                f" data.{scan.data}.group changes; leave 'group' out"
             )

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mixedflow.config.sweeps import FILE, SweepConfig
-from mixedflow.errors import DataError, MixedflowError, did_you_mean, listing
+from mixedflow.config.sweeps import FILE, MatrixConfig, SweepConfig
+from mixedflow.errors import ConfigError, DataError, MixedflowError, did_you_mean, listing
 
 if TYPE_CHECKING:
     from mixedflow.config.models import DataConfig
+    from mixedflow.config.scans import ScanConfig
     from mixedflow.design.spec import ModelSpec
 
 STAND_IN = "trait"
@@ -76,9 +77,19 @@ def check_sweep_columns(
             raise type(fault)(f"{where}.traits: {fault}") from None
 
 
-def trait_files(sweep: SweepConfig) -> list[str]:
-    """Return the files that name traits of a sweep."""
-    return [one.removeprefix(FILE) for one in sweep.traits if one.startswith(FILE)]
+def check_order(asked: SweepConfig | ScanConfig, group: str | None, kind: str, where: str) -> None:
+    """Raise where a matrix has the rows of data that are put into another order, by a group."""
+    if asked.matrix is not None and group is not None:
+        raise ConfigError(
+            f"{where}.matrix has the rows of '{asked.data}' in their order, which the"
+            f" residuals of its models change; give the {kind} a data set of its own"
+        )
+
+
+def files_beside(matrix: MatrixConfig | None, names: Sequence[str]) -> list[str]:
+    """Return the files of a sweep or a scan beside its data: a matrix and its names, lists of names."""
+    own = [] if matrix is None else [matrix.path, matrix.names]
+    return own + [one.removeprefix(FILE) for one in names if one.startswith(FILE)]
 
 
 def listed_traits(sweep: SweepConfig, directory: Path = Path()) -> list[str] | None:

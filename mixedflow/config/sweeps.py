@@ -228,13 +228,20 @@ def check_patterns(names: tuple[str, ...]) -> tuple[str, ...]:
 def check_sweeps(sweeps: Mapping[str, SweepConfig], data: Mapping[str, Any]) -> None:
     """Raise ValueError where a sweep names data that are not there, or rows that lose their order."""
     for name, sweep in sweeps.items():
-        if sweep.data not in data:
-            raise ValueError(
-                f"sweep.{name}.data is '{sweep.data}', which is not a data set"
-                f"{did_you_mean(sweep.data, data)}; 'data' has {listing(data)}"
-            )
-        if sweep.matrix is not None and data[sweep.data].group is not None:
-            raise ValueError(
-                f"sweep.{name}.matrix has the rows of '{sweep.data}' in their order, which"
-                f" data.{sweep.data}.group changes; leave 'group' out"
-            )
+        check_rows(f"sweep.{name}", sweep.data, sweep.matrix, data)
+
+
+def check_rows(
+    where: str, named: str, matrix: MatrixConfig | None, data: Mapping[str, Any]
+) -> None:
+    """Raise ValueError where the data that a sweep or a scan names are not there, or lose their order."""
+    if named not in data:
+        raise ValueError(
+            f"{where}.data is '{named}', which is not a data set"
+            f"{did_you_mean(named, data)}; 'data' has {listing(data)}"
+        )
+    if matrix is not None and data[named].group is not None:
+        raise ValueError(
+            f"{where}.matrix has the rows of '{named}' in their order, which"
+            f" data.{named}.group changes; leave 'group' out"
+        )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from markupsafe import Markup
 
 from mixedflow.data.atomic import atomic_write_text
 from mixedflow.report.inference_tables import df_value
+from mixedflow.report.own_page import OwnPage
 from mixedflow.report.scan_charts import scan_figures
 from mixedflow.report.sweep_tables import LEVEL, FailureReason, failure_reasons
 from mixedflow.report.tables import Cell, Table, count, fixed_table, number, numbers, random_table
@@ -28,7 +28,7 @@ LISTED = 500
 
 
 @dataclass(frozen=True, slots=True)
-class ScanSection:
+class ScanSection(OwnPage):
     """What the pages show of one scan.
 
     Attributes
@@ -45,16 +45,6 @@ class ScanSection:
     title: str = ""
     page: str = ""
     generated: str = ""
-
-    @property
-    def heading(self) -> str:
-        """What the scan is called."""
-        return self.title or self.name
-
-    @property
-    def address(self) -> str:
-        """Where its page is, seen from the report."""
-        return self.page or quote(f"{self.name}.html")
 
 
 def write_scan_page(path: str | Path, section: ScanSection) -> None:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote
 
 import pandas as pd
 from markupsafe import Markup
 
 from mixedflow.data.atomic import atomic_write_text
 from mixedflow.report import sweep_calls, sweep_charts, sweep_tables
+from mixedflow.report.own_page import OwnPage
 from mixedflow.report.sweep_data import packed_column, packed_table
 from mixedflow.report.tables import Table
 from mixedflow.report.theme import asset, environment
@@ -47,7 +47,7 @@ class SweepOutcome(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class SweepSection:
+class SweepSection(OwnPage):
     """What the pages show of one sweep.
 
     Attributes
@@ -73,19 +73,9 @@ class SweepSection:
     generated: str = ""
 
     @property
-    def heading(self) -> str:
-        """What the sweep is called."""
-        return self.title or self.name
-
-    @property
     def right_sides(self) -> Mapping[str, str]:
         """Formula of every model, without its response."""
         return self.formulas or sweep_calls.formulas_of(self.result.spec)
-
-    @property
-    def address(self) -> str:
-        """Where its page is, seen from the report."""
-        return self.page or quote(f"{self.name}.html")
 
 
 def write_sweep_page(path: str | Path, section: SweepSection) -> None:

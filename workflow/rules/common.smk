@@ -9,7 +9,6 @@ from pathlib import Path
 from mixedflow import __version__ as VERSION
 from mixedflow.config import check_config, config_text, read_yaml
 from mixedflow.config.plan import commands_on_path, make_plan
-from mixedflow.config.scan_plan import covariate_files
 from mixedflow.errors import MixedflowError
 from mixedflow.recording import keep_log, name_run
 
@@ -207,7 +206,7 @@ def prepared_of_scan(wildcards):
 
 
 def scan_files(wildcards):
-    return covariate_files(PLAN.config.scan[wildcards.scan])
+    return PLAN.scan_files(wildcards.scan)
 
 
 def scan_options(wildcards):
